@@ -1,0 +1,1 @@
+"""mlplab: multilayer perceptrons for tables and images, trained, swept and compared honestly."""

@@ -1,0 +1,116 @@
+"""What every script shares: short messages for mistakes, exit status 2, and folders that two runs never share."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mlplab.config.base import SettingError
+
+
+def refuse(message: str) -> NoReturn:
+    """Say what is wrong and leave with status 2."""
+    print(f"\n{message}" if "\n" in message else message, file=sys.stderr)
+    raise SystemExit(2)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn exceptions into one message: status 2 for a person's mistake, 1 for a failed run, 130 for Ctrl-C.
+
+    HYDRA_FULL_ERROR=1 in the environment shows tracebacks instead.
+    """
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    given = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of print; what is printed is decided here
+    try:
+        yield
+    except SettingError as error:
+        if given == "1":
+            raise
+        refuse(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        if given == "1":
+            raise
+        from mlplab.compose import explain_hydra
+
+        refuse(explain_hydra(error))
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+    except Exception as error:
+        if given == "1":
+            raise
+        if "Config group override" in str(error):  # Hydra's ValueError for a group given as a number
+            refuse(f"{error}; name an option, as in optimizer=adam")
+        print(f"failed: {type(error).__name__}: {error}", file=sys.stderr)
+        print("HYDRA_FULL_ERROR=1 before the command shows the traceback.", file=sys.stderr)
+        raise SystemExit(1) from None
+    finally:
+        if given is None:
+            os.environ.pop("HYDRA_FULL_ERROR", None)
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = given
+
+
+class CheckSettings:
+    """Hydra callback: refuses bad settings before a folder is made or torch imported, then claims the run folder."""
+
+    def on_run_start(self, config: Any, **_: Any) -> None:
+        from hydra.core.hydra_config import HydraConfig
+        from omegaconf import open_dict, read_write
+
+        from mlplab.compose import to_config
+
+        if int(os.environ.get("LOCAL_RANK", "0")) > 0:
+            return  # a further process of one distributed run: its first process has checked and claimed
+        HydraConfig.instance().set_config(config)
+        try:
+            to_config(config)
+            folder = claim(Path(str(config.hydra.run.dir)), exact=_given(config, "hydra.run.dir"))
+        except SettingError as error:
+            refuse(str(error))
+        with read_write(config), open_dict(config):
+            config.hydra.run.dir = str(folder)
+
+    def on_multirun_start(self, config: Any, **_: Any) -> None:
+        pass
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("on_"):  # the other moments of Hydra's callbacks
+            return lambda **_: None
+        raise AttributeError(name)
+
+
+def _given(config: Any, key: str) -> bool:
+    return any(re.match(rf"\+*{re.escape(key)}=", str(o)) for o in config.hydra.overrides.hydra)
+
+
+def claim(folder: Path, exact: bool) -> Path:
+    """Make a run folder that nobody else has.
+
+    Args:
+        folder: the wanted folder.
+        exact: the person named it: refuse a folder in use instead of taking a neighbouring name.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for attempt in range(1000):
+        candidate = folder if attempt == 0 else folder.with_name(f"{folder.name}_{attempt}")
+        try:
+            candidate.mkdir()
+            return candidate
+        except FileExistsError:
+            if not exact:
+                continue
+            if candidate.is_dir() and not any(candidate.iterdir()):
+                return candidate
+            raise SettingError(
+                f"hydra.run.dir={folder} is not empty, and a run never writes over another; choose another folder"
+            ) from None
+    raise SettingError(f"{folder} and 999 neighbours exist; choose another hydra.run.dir")

@@ -1,0 +1,106 @@
+"""From conf/*.yaml and overrides to a checked Config: the one place of the library that knows Hydra."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mlplab.config.base import SettingError
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+
+def load_config(*overrides: str, name: str = "train") -> Any:
+    """Compose conf/ with overrides written as on the command line, for notebooks and tests.
+
+    Example: `load_config("optimizer=sgd", "model.hidden=8")`.
+
+    Returns:
+        A checked, frozen Config.
+
+    Raises:
+        SettingError: a setting is misspelt, out of bounds or contradicts another.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            return to_config(compose(name, list(overrides)))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        if isinstance(error, SettingError):
+            raise
+        raise SettingError(explain_hydra(error)) from None
+
+
+def to_config(values: Any) -> Any:
+    """A checked Config from a composed DictConfig (its `hydra` node, if there, is left out).
+
+    Raises:
+        SettingError: see `mlplab.config.parse`.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+    from mlplab.config import parse
+
+    plain = OmegaConf.masked_copy(values, [key for key in values if key != "hydra"])
+    try:
+        container = OmegaConf.to_container(plain, resolve=True, throw_on_missing=True)
+    except MissingMandatoryValue as error:
+        path = error.full_key or str(error)
+        raise SettingError(f"{path} has no value yet; give one, as in {path}=...") from None
+    except OmegaConfBaseException as error:
+        raise SettingError(_first_line(error)) from None
+    assert isinstance(container, dict)
+    return parse({str(key): value for key, value in container.items()})
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _groups() -> list[str]:
+    return sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra")
+
+
+def explain_hydra(error: BaseException) -> str:
+    """One short message for what Hydra or OmegaConf refused, with the nearest name."""
+    from mlplab.config import Config
+    from mlplab.config.messages import nearest, settings, unknown
+
+    text = str(error)
+    if match := re.search(r"Could not find '([^']+)'", text):
+        group, _, option = match[1].rpartition("/")
+        options = sorted(re.findall(r"^\t(\S+)$", text, re.M))
+        given = f"{group}={option}" if group else option
+        return f"{given} is not an option; {', '.join(options)} are.{nearest(option, options)}"
+    if match := re.search(r"In '[^']+': Could not find '([^']+)'", text):
+        return _first_line(error)
+    if match := re.search(r"Could not override '([^']+)'", text):
+        path = match[1].split("@")[0]
+        groups = _groups()
+        if "No match in the defaults list" in text and path in settings(Config):
+            return f"{path}={'...'} is already chosen or is not a group; groups are {', '.join(groups)}."
+        if "." not in path:
+            hint = nearest(path, groups) or nearest(path, [p for p in settings(Config)])
+            leaf = [p for p in settings(Config) if p.rsplit(".", 1)[-1] == path]
+            return f"there is no setting or group '{path}'.{hint or (f' Did you mean {leaf[0]!r}?' if leaf else '')}"
+        return unknown(path, Config, _chosen(text))
+    if "no viable alternative" in text or "mismatched input" in text or "extraneous input" in text:
+        given = re.search(r"Error parsing override '([^']*)'", text)
+        return f"cannot read the override {given[1] if given else ''!r}: {_second_line(text)}"
+    return _first_line(error)
+
+
+def _second_line(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[1].strip() if len(lines) > 1 else lines[0]
+
+
+def _chosen(text: str) -> str | None:
+    """OmegaConf's message shows the node that lacks the key; its name tells the chosen option."""
+    match = re.search(r"'name': '([^']+)'", text)
+    return match[1] if match else None

@@ -1,0 +1,145 @@
+"""Every setting of a run: its name, type, bounds and one sentence. Imports neither torch nor lightning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import NonNegativeInt, ValidationError, model_validator
+
+from mlplab.config.base import SettingError, Settings
+from mlplab.config.data import Data, n_classes_before_reading
+from mlplab.config.messages import explain
+from mlplab.config.network import Activation, CustomModel, Initialization, Linear, Model
+from mlplab.config.optimization import Lbfgs, Optimizer, Scheduler
+from mlplab.config.training import Accelerator, Logger, Loss, Regularization, Trainer
+
+__all__ = ["Config", "SettingError", "parse"]
+
+OBJECTIVES = ("loss", "accuracy", "balanced_accuracy", "precision", "recall", "f1", "auroc", "log_loss", "ece")
+
+
+class Config(Settings):
+    """All settings of one run, checked one by one and against each other."""
+
+    name: str
+    """First folder under outputs/: the experiment's name, or the data's."""
+    seed: NonNegativeInt
+    """Seed of the initial weights, the order of the rows and every random draw of the training."""
+    objective: str
+    """What a sweep or search looks at, as part/metric: never of the test part."""
+    data: Data
+    model: Model
+    activation: Activation
+    initialization: Initialization
+    optimizer: Optimizer
+    scheduler: Scheduler
+    regularization: Regularization
+    loss: Loss
+    accelerator: Accelerator
+    logger: Logger
+    trainer: Trainer
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        for check in (self._check_objective, self._check_batches, self._check_loss, self._check_regularization, self._check_accelerator):
+            check()
+        return self
+
+    def _check_objective(self) -> None:
+        part, _, metric = self.objective.partition("/")
+        if part not in ("train", "val") or metric not in OBJECTIVES:
+            raise ValueError(
+                f"objective={self.objective} is not allowed: it must be val/ or train/ and one of "
+                f"{', '.join(OBJECTIVES)}; the test part never chooses"
+            )
+
+    def _check_batches(self) -> None:
+        full = self.data.batch_size == "full"
+        if isinstance(self.optimizer, Lbfgs):
+            if not full:
+                raise ValueError(
+                    f"optimizer=lbfgs needs the whole training part in each step, but data.batch_size="
+                    f"{self.data.batch_size}; use data.batch_size=full or another optimizer"
+                )
+            stochastic = [
+                name
+                for name in ("dropout", "input_noise", "mixup", "weight_decay", "gradient_clipping")
+                if getattr(self.regularization, name) is not None
+            ]
+            if stochastic:
+                raise ValueError(
+                    f"optimizer=lbfgs follows one fixed function, but regularization={stochastic[0]} changes it at "
+                    "every step; leave it out or use another optimizer"
+                )
+        if self.regularization.batch_norm is not None and self.data.batch_size == 1:
+            raise ValueError(
+                "regularization=batch_norm needs several rows in a batch, but data.batch_size=1; "
+                "use regularization=layer_norm or a larger data.batch_size"
+            )
+
+    def _check_loss(self) -> None:
+        n_classes = n_classes_before_reading(self.data)
+        if n_classes is not None:
+            check_loss(self, n_classes)
+
+    def _check_regularization(self) -> None:
+        chosen = self.regularization
+        if chosen.batch_norm is not None and chosen.layer_norm is not None:
+            raise ValueError(
+                "regularization=batch_norm and regularization=layer_norm normalize the same units; choose one"
+            )
+        if chosen.elastic_net is not None and (chosen.l1 is not None or chosen.l2 is not None):
+            raise ValueError(
+                "regularization=elastic_net is l1 and l2 together; leave out l1 and l2, or leave out elastic_net"
+            )
+        if isinstance(self.model, Linear | CustomModel):
+            inside = [n for n in ("dropout", "batch_norm", "layer_norm") if getattr(chosen, n) is not None]
+            if inside:
+                raise ValueError(
+                    f"regularization={inside[0]} acts on hidden layers, and model={self.model.name} has none of "
+                    "mlplab's; use model=mlp or leave it out"
+                )
+
+    def _check_accelerator(self) -> None:
+        chosen = self.accelerator
+        if chosen.precision == "16-mixed" and chosen.name in ("cpu", "ddp_cpu"):
+            raise ValueError(
+                f"accelerator.precision=16-mixed needs a GPU, but accelerator={chosen.name}; "
+                "use accelerator.precision=bf16-mixed or 32"
+            )
+        if chosen.precision == 64 and chosen.name == "mps":
+            raise ValueError("accelerator=mps has no 64-bit numbers; use accelerator.precision=32")
+        if chosen.name not in ("ddp", "ddp_cpu") and (chosen.devices, chosen.nodes) != (1, 1):
+            raise ValueError(
+                f"accelerator={chosen.name} uses one device, but accelerator.devices={chosen.devices} and "
+                f"accelerator.nodes={chosen.nodes}; use accelerator=ddp (GPUs) or accelerator=ddp_cpu (processes)"
+            )
+        if chosen.name in ("ddp", "ddp_cpu") and isinstance(self.optimizer, Lbfgs):
+            raise ValueError(f"optimizer=lbfgs runs on one device; use another optimizer or not accelerator={chosen.name}")
+
+
+def check_loss(config: Config, n_classes: int) -> None:
+    """Raise ValueError if the loss does not fit data with so many classes."""
+    loss = config.loss
+    if loss.name == "bce" and n_classes != 2:
+        raise ValueError(
+            f"loss=bce is for two classes, but data={config.data.name} has {n_classes}; use loss=cross_entropy"
+        )
+    if isinstance(loss.class_weights, list) and len(loss.class_weights) != n_classes:
+        raise ValueError(
+            f"loss.class_weights has {len(loss.class_weights)} numbers, but data={config.data.name} has "
+            f"{n_classes} classes; give one number a class, or balanced"
+        )
+
+
+def parse(values: Mapping[str, Any]) -> Config:
+    """A checked Config from plain values.
+
+    Raises:
+        SettingError: in one short message, with the setting's path, what was given and what is allowed.
+    """
+    try:
+        return Config.model_validate(dict(values))
+    except ValidationError as error:
+        raise SettingError(explain(error, Config)) from None

@@ -1,0 +1,1 @@
+"""From a name in conf/data to tensors: reading, splitting, scaling, batching."""

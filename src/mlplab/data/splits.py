@@ -1,0 +1,65 @@
+"""Which rows train, validate and test: by fractions or by folds, stratified, by a seed of their own."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mlplab.config.base import SettingError
+from mlplab.config.data import DataSettings
+
+
+def split(y: np.ndarray, class_names: list[str], settings: DataSettings) -> dict[str, np.ndarray]:
+    """Row numbers of the parts `train`, `val` (may be empty) and `test`; together all rows, none twice.
+
+    Without folds the test part is what scikit-learn's train_test_split(random_state=split_seed) gives, so that scores
+    compare with tutorials. With folds it is fold `fold` of its (Stratified)KFold, and `data.split` only says which
+    share of the rest validates.
+
+    Args:
+        y: class of each row, shape (rows,).
+
+    Raises:
+        SettingError: a class has too few rows to be in every part.
+    """
+    from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
+
+    train_share, val_share, test_share = settings.fractions
+    _enough_rows(y, class_names, settings, n_parts=2 + (val_share > 0))
+    seed = settings.split_seed
+    rows = np.arange(len(y))
+    try:
+        if settings.folds is not None and settings.fold is not None:
+            kind = StratifiedKFold if settings.stratified else KFold
+            folds = kind(settings.folds, shuffle=True, random_state=seed)
+            rest, test = list(folds.split(rows, y))[settings.fold]
+        else:
+            rest, test = train_test_split(
+                rows, test_size=test_share, random_state=seed, stratify=y if settings.stratified else None
+            )
+        train, val = rest, rows[:0]
+        if val_share > 0:
+            train, val = train_test_split(
+                rest,
+                test_size=val_share / (train_share + val_share),
+                random_state=seed,
+                stratify=y[rest] if settings.stratified else None,
+            )
+    except ValueError as error:  # too few rows for this split: scikit-learn says which number is too small
+        raise SettingError(f"data.split={settings.split} cannot be made from {len(y)} rows: {error}") from None
+    return {"train": train, "val": val, "test": test}
+
+
+def _enough_rows(y: np.ndarray, class_names: list[str], settings: DataSettings, n_parts: int) -> None:
+    if settings.folds is not None and settings.folds > len(y):
+        raise SettingError(f"data.folds={settings.folds} is more than the {len(y)} rows; use fewer folds")
+    if not settings.stratified:
+        return
+    counts = np.bincount(y, minlength=len(class_names))
+    rarest = int(counts.argmin())
+    need, what = (settings.folds, "data.folds") if settings.folds is not None else (n_parts, "data.split")
+    if counts[rarest] < need:
+        given = settings.folds if settings.folds is not None else settings.split
+        raise SettingError(
+            f"class '{class_names[rarest]}' has {counts[rarest]} row{'s' * (counts[rarest] != 1)}, but a stratified "
+            f"{what}={given} needs at least {need} of each class; use data.stratified=false, or fewer parts"
+        )

@@ -1,0 +1,1 @@
+"""Networks, one file each, their layers and initial weights."""

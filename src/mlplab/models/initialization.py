@@ -1,0 +1,85 @@
+"""Initial weights as addressed draws: a function of (seed, layer, position)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mlplab import randomness
+from mlplab.randomness import Key
+
+RELU_FAMILY = ("relu", "leaky_relu", "elu", "gelu", "silu", "mish", "softplus", "prelu")
+
+
+def initialize(network: nn.Module, settings: Any, activation: Any, seed: int) -> None:
+    """Draw the weights and biases of every linear layer in place.
+
+    Args:
+        settings: settings of the group `initialization`.
+        activation: settings of the group `activation`, which `auto` and `he` follow.
+    """
+    linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
+    for i, layer in enumerate(linear):
+        address = randomness.key(seed, "weight", i), randomness.key(seed, "bias", i)
+        weight, bias = draw(settings, activation, address, layer.out_features, layer.in_features, i == len(linear) - 1)
+        with torch.no_grad():
+            layer.weight.copy_(weight)
+            if layer.bias is not None:
+                layer.bias.copy_(bias)
+
+
+def draw(
+    settings: Any, activation: Any, address: tuple[Key, Key], n_out: int, n_in: int, is_output: bool
+) -> tuple[Tensor, Tensor]:
+    """Weights (n_out, n_in) and biases (n_out,), float64; with keys of several networks, a leading dimension.
+
+    auto: He et al. 2015 for the ReLU family, LeCun et al. 1998 for selu (as Klambauer et al. 2017 ask), Glorot and
+    Bengio 2010 for the others and for the output layer. torch: both uniform in +-1/sqrt(n_in), nn.Linear's own.
+    Biases start at 0 in all but torch.
+    """
+    weights, biases = address
+    shape = (n_out, n_in)
+    fan_in = max(n_in, 1)
+
+    def uniform(bound: float) -> Tensor:
+        return randomness.uniform(weights, shape).mul_(2 * bound).sub_(bound)
+
+    def normal(std: float) -> Tensor:
+        return randomness.normal(weights, shape).mul_(std)
+
+    lead = weights.shape if isinstance(weights, Tensor) else ()
+    bias = torch.zeros(*lead, n_out, dtype=torch.float64)
+    match settings.name:
+        case "auto" if is_output or activation.name not in (*RELU_FAMILY, "selu"):
+            return uniform(math.sqrt(6 / (n_in + n_out))), bias
+        case "auto" if activation.name == "selu":
+            return normal(math.sqrt(1 / fan_in)), bias
+        case "auto" | "he":
+            slope = getattr(activation, "slope", 0.25 if activation.name == "prelu" else 0.0)
+            std = math.sqrt(2 / (1 + slope**2) / fan_in)
+            is_uniform = getattr(settings, "distribution", "normal") == "uniform"
+            return uniform(std * math.sqrt(3)) if is_uniform else normal(std), bias
+        case "xavier":
+            std = math.sqrt(2 / (n_in + n_out))
+            return uniform(std * math.sqrt(3)) if settings.distribution == "uniform" else normal(std), bias
+        case "normal":
+            return normal(settings.std), bias
+        case "uniform":
+            return uniform(settings.bound), bias
+        case "orthogonal":
+            return _orthogonal(randomness.normal(weights, (max(shape), min(shape))), shape).mul_(settings.gain), bias
+        case "zeros":
+            return torch.zeros(*lead, *shape, dtype=torch.float64), bias
+        case "torch":
+            bound = 1 / math.sqrt(fan_in)
+            return uniform(bound), randomness.uniform(biases, (n_out,)).mul_(2 * bound).sub_(bound)
+    raise AssertionError(settings.name)
+
+
+def _orthogonal(tall: Tensor, shape: tuple[int, int]) -> Tensor:
+    q, r = torch.linalg.qr(tall)
+    q = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)  # makes the law uniform (Mezzadri 2007)
+    return (q if shape[0] >= shape[1] else q.mT).contiguous()

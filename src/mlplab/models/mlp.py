@@ -1,0 +1,53 @@
+"""The multilayer perceptron, and the linear classifier as one without hidden layers."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mlplab import randomness
+from mlplab.config.training import Regularization
+from mlplab.models.layers import Clock, Dropout, activation
+
+
+class MLP(nn.Module):
+    """Fully connected layers, each but the last followed by normalization, activation and dropout as asked.
+
+    Args:
+        n_features: columns of the input.
+        widths: units of each hidden layer; an empty list gives a linear model.
+        n_outputs: logits of the output.
+        act: settings of the activation.
+        regularization: its dropout, batch_norm and layer_norm shape the network.
+        seed: addresses the dropout masks.
+    """
+
+    def __init__(
+        self,
+        n_features: int,
+        widths: list[int],
+        n_outputs: int,
+        bias: bool,
+        act: object,
+        regularization: Regularization,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.clock = Clock()
+        layers: list[nn.Module] = []
+        n_in = n_features
+        for i, width in enumerate(widths):
+            layers.append(nn.utils.skip_init(nn.Linear, n_in, width, bias))  # initialize() fills the weights
+            if norm := regularization.batch_norm:
+                layers.append(nn.BatchNorm1d(width, norm.eps, norm.momentum))
+            if norm := regularization.layer_norm:
+                layers.append(nn.LayerNorm(width, norm.eps))
+            layers.append(activation(act))
+            if dropout := regularization.dropout:
+                layers.append(Dropout(dropout.p, randomness.key(seed, "dropout", i), self.clock))
+            n_in = width
+        layers.append(nn.utils.skip_init(nn.Linear, n_in, n_outputs, bias))
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """From (batch, n_features), or images of as many pixels, to logits (batch, n_outputs)."""
+        return self.layers(x.flatten(1))

@@ -1,0 +1,43 @@
+"""Row by row: which test rows were told wrongly, and how sure the network was."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from mlplab.runs import write_atomic
+
+
+def write_misclassified(
+    path: Path,
+    rows: np.ndarray,
+    targets: np.ndarray,
+    probs: np.ndarray,
+    class_names: list[str],
+    feature_names: list[str],
+    raw: np.ndarray | None,
+) -> int:
+    """Write the wrongly told rows as CSV, the surest mistakes first; returns how many there are.
+
+    Args:
+        rows: number of each row in the data set as it was read, shape (rows,).
+        targets: true class of each row, shape (rows,).
+        probs: shape (rows, n_classes).
+        raw: features as they were read, shape (all rows, n_features), or None to leave them out.
+    """
+    predicted = probs.argmax(1)
+    wrong = np.flatnonzero(predicted != targets)
+    wrong = wrong[np.argsort(-probs[wrong, predicted[wrong]], kind="stable")]
+    buffer = io.StringIO()
+    table = csv.writer(buffer)
+    names = feature_names if raw is not None else []
+    table.writerow(["row", "true", "predicted", *(f"p({c})" for c in class_names), *names])
+    for i in wrong:
+        values = raw[rows[i]].tolist() if raw is not None else []
+        shares = [f"{p:.6f}" for p in probs[i]]
+        table.writerow([rows[i], class_names[targets[i]], class_names[predicted[i]], *shares, *values])
+    write_atomic(path, buffer.getvalue().encode())
+    return len(wrong)

@@ -1,0 +1,117 @@
+"""What TensorBoard shows of a run, during and after its training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlplab.reports.events import EventFile
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SNAPSHOTS = 10
+"""Histograms and decision boundaries are drawn at about so many epochs of a run, evenly spread."""
+
+LAYOUT = {
+    "curves": {
+        "loss": ("Multiline", ["train/loss", "val/loss"]),
+        "accuracy": ("Multiline", ["train/accuracy", "val/accuracy"]),
+    }
+}
+
+
+class Board:
+    """Writes one run's TensorBoard events; an observer of its training.
+
+    Args:
+        config: the run's settings as plain values.
+        histograms: write weights and gradients, and the norm of each layer's gradient.
+        boundary: draws the decision boundary as it stands, for two-feature data, or None.
+        example: rows to trace the network's graph with, or None to leave the graph out.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        config: Mapping[str, Any],
+        max_epochs: int,
+        histograms: bool,
+        boundary: Any = None,
+        example: Any = None,
+    ) -> None:
+        self.file = EventFile(folder)
+        self.config, self.histograms, self.boundary, self.example = config, histograms, boundary, example
+        self.every = max(1, round(max_epochs / SNAPSHOTS))
+        self.last_step = 0
+        self.file.add_text("config", "```json\n" + json.dumps(config, indent=2) + "\n```", 0)
+        self.file.add_custom_scalars_layout(LAYOUT)
+
+    def on_batch(self, epoch: int, batch: int, n_batches: int) -> None:
+        """Scalars are written once an epoch."""
+
+    def on_epoch(self, row: Mapping[str, float], classifier: Any) -> None:
+        """Write the epoch's scores, and now and then histograms and the decision boundary."""
+        epoch = int(row["epoch"])
+        scalars = {name: v for name, v in row.items() if name not in ("epoch", "step", "seconds")}
+        if epoch == 0 and self.example is not None:
+            self.file.add_graph(classifier.network, self.example.to(classifier.device))
+        if self.histograms:
+            scalars |= gradient_norms(classifier.network)
+            if epoch % self.every == 0:
+                self._histograms(classifier.network, epoch)
+        self.file.add_scalars(scalars, epoch)
+        if self.boundary is not None and epoch % self.every == 0:
+            self.file.add_figure("decision_boundary", self.boundary(classifier.network), epoch)
+        self.last_step = epoch
+
+    def _histograms(self, network: Any, epoch: int) -> None:
+        for name, parameter in network.named_parameters():
+            self.file.add_histogram(f"weights/{name}", parameter.detach(), epoch)
+            if parameter.grad is not None:
+                self.file.add_histogram(f"gradients/{name}", parameter.grad, epoch)
+
+    def finish(self, metrics: Mapping[str, Mapping[str, float]], figures: Mapping[str, Figure], curves: Any) -> None:
+        """Write the finished run's figures, precision-recall curves and its row of the HPARAMS tab.
+
+        Args:
+            metrics: part -> name -> value.
+            figures: name -> picture.
+            curves: (class names, targets (rows,), probabilities (rows, n_classes)) of the test part, or None.
+        """
+        for name, figure in figures.items():
+            self.file.add_figure(name, figure, self.last_step)
+        if curves is not None:
+            class_names, targets, probs = curves
+            for c in range(len(class_names))[:20]:
+                self.file.add_pr_curve(f"precision_recall/{class_names[c]}", targets == c, probs[:, c], self.last_step)
+        final = {f"hparams/{part}_{name}": v for part, of_part in metrics.items() for name, v in of_part.items()}
+        self.file.add_hparams(flat(self.config), final)
+
+    def close(self) -> None:
+        """Put on disk what is buffered; `finish` may still follow."""
+        self.file.flush()
+
+
+def gradient_norms(network: Any) -> dict[str, float]:
+    """Norm of the last batch's gradient of each weight matrix, by its parameter's name."""
+    return {
+        f"gradient_norm/{name}": float(parameter.grad.norm())
+        for name, parameter in network.named_parameters()
+        if parameter.grad is not None and parameter.ndim >= 2
+    }
+
+
+def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
+    """Nested settings as `optimizer.lr` -> value; lists as text, absent options left out."""
+    found: dict[str, bool | int | float | str] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{name}.")
+        elif isinstance(value, bool | int | float | str):
+            found[prefix + name] = value
+        elif value is not None:
+            found[prefix + name] = str(value)
+    return found

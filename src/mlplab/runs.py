@@ -1,0 +1,164 @@
+"""The run folder, the record of a run: its paths, result.json, and files that are never half written."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside a run folder."""
+
+    path: Path
+
+    @property
+    def best(self) -> Path:
+        """Weights of the best epoch with all that evaluate, predict and export need."""
+        return self.path / "checkpoints" / "best.ckpt"
+
+    @property
+    def last(self) -> Path:
+        """State of the training after its last epoch, to resume from."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def result(self) -> Path:
+        """What the run came to, as JSON."""
+        return self.path / "result.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One row an epoch, as CSV."""
+        return self.path / "metrics.csv"
+
+    @property
+    def figures(self) -> Path:
+        """Pictures of the finished run."""
+        return self.path / "figures"
+
+    @property
+    def misclassified(self) -> Path:
+        """The test rows that were told wrongly, with their probabilities, as CSV."""
+        return self.path / "misclassified.csv"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run's result.json."""
+
+    folder: Path
+    values: dict[str, Any]
+
+    @property
+    def status(self) -> str:
+        """completed, diverged, failed or interrupted."""
+        return str(self.values["status"])
+
+    @property
+    def metrics(self) -> dict[str, dict[str, float]]:
+        """Part -> name -> value, such as metrics["test"]["accuracy"]."""
+        return dict(self.values["metrics"])
+
+    @property
+    def objective(self) -> float | None:
+        """What a search looks at: the metric that the setting `objective` names; NaN if the run failed."""
+        value = self.values.get("objective")
+        return math.nan if value is None and self.status in ("diverged", "failed") else value
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a file so that a kill at any moment leaves the old one or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: it becomes null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value
+
+
+def write_result(folder: Path, values: Mapping[str, Any]) -> Result:
+    """Write result.json."""
+    plain = _plain(values)
+    write_atomic(RunFolder(folder).result, (json.dumps(plain, indent=2) + "\n").encode())
+    return Result(folder, plain)
+
+
+def read_result(folder: Path) -> Result:
+    """Read result.json.
+
+    Raises:
+        ValueError: there is none, or it is damaged.
+    """
+    path = RunFolder(folder).result
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no result.json; is it a run folder, and has its run ended?")
+    try:
+        return Result(folder, json.loads(path.read_text()))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); train again, or evaluate the run to score it anew") from None
+
+
+def discard_if_empty(folder: Path) -> None:
+    """Remove a run folder in which nothing but the composed config was written."""
+    if folder.is_dir() and all(p.name == ".hydra" or p.suffix == ".log" for p in folder.iterdir()):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "scikit-learn", "tensorboard")
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": sys.version.split()[0]}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def git_commit() -> str | None:
+    """Commit of the code that runs, with `-dirty` where files were changed since; None outside a repository."""
+    try:
+        run = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return run.stdout.strip()

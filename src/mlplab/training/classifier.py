@@ -1,0 +1,148 @@
+"""The one LightningModule: network, loss, regularization, optimizer, and the learning rate of each step."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import lightning.pytorch as L
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mlplab import randomness
+from mlplab.config import Config
+from mlplab.data.batches import Batch
+from mlplab.models.layers import Clock
+from mlplab.training import losses, optimizers, perturbations, schedulers
+from mlplab.training.metrics import compute, probabilities
+from mlplab.training.selection import direction
+
+
+class Classifier(L.LightningModule):
+    """Trains a network to tell classes apart.
+
+    Args:
+        network: from (batch, n_features) to logits (batch, n_outputs).
+        class_weights: from `losses.class_weights`.
+        batches_per_epoch: optimizer steps in an epoch.
+    """
+
+    def __init__(
+        self, network: nn.Module, config: Config, n_classes: int, class_weights: Tensor | None, batches_per_epoch: int
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.config = config
+        self.n_classes = n_classes
+        self.batches_per_epoch = batches_per_epoch
+        self.class_weights = None if class_weights is None else nn.Buffer(class_weights, persistent=False)
+        self.clock: Clock = getattr(network, "clock", None) or Clock()
+        self.plateau = schedulers.Plateau(config.scheduler, direction(config.trainer.monitor))
+        self._forward = cast(Any, torch.compile(network)) if config.trainer.compile else network
+        self._weights = [p for p in network.parameters() if p.ndim >= 2]
+        self._l1, self._l2 = losses.penalty_factors(config.regularization)
+        self._reseed = config.model.name == "custom"  # a person's own layers may draw from torch's generator
+        self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_forward":  # the same module as `network`, perhaps compiled: not a second child
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape (batch, n_outputs)."""
+        return self._forward(x)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        step = self.current_epoch * self.batches_per_epoch + batch_idx
+        self.clock.step, self.clock.first_row = step, batch.first_row
+        if self._reseed:
+            torch.manual_seed(randomness.at(randomness.key(self.config.seed, "torch"), step))
+        x, targets = self._perturb(batch, step)
+        logits = self._forward(x)
+        loss = self.loss(logits, targets, self.config.regularization.label_smoothing)
+        self.seen.append((loss.detach(), logits.detach(), batch.y))
+        total = loss + losses.penalty(self._weights, self._l1, self._l2)
+        return total if batch.share == 1 else total * batch.share
+
+    def _perturb(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
+        x = batch.x
+        targets = F.one_hot(batch.y, self.n_classes).to(x.dtype)
+        regularization, seed = self.config.regularization, self.config.seed
+        if noise := regularization.input_noise:
+            address = randomness.at(randomness.key(seed, "noise", batch.first_row), step)
+            x = perturbations.add_noise(x, address, noise.std)
+        if mix := regularization.mixup:
+            address = randomness.at(randomness.key(seed, "mixup", batch.first_row), step)
+            x, targets = perturbations.mixup(x, targets, address, mix.alpha)
+        return x, targets
+
+    def loss(self, logits: Tensor, targets: Tensor, smoothing: Any = None) -> Tensor:
+        """Mean loss of rows with target probabilities (rows, n_classes); a row counts by its class's weight."""
+        logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+        goal = losses.smooth(targets, smoothing.epsilon) if smoothing else targets
+        weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
+        return losses.weighted_mean(losses.row_losses(self.config.loss, logits, goal), targets, weights)
+
+    def seen_metrics(self) -> dict[str, float]:
+        """Loss and metrics over the batches of the epoch, as the network stood at each; forgets them."""
+        of_batch, logits, targets = (list(column) for column in zip(*self.seen, strict=True))
+        self.seen = []
+        rows = torch.tensor([float(len(y)) for y in targets], dtype=torch.float64, device=targets[0].device)
+        total = (torch.stack(of_batch).double() * rows).sum()
+        logits_all, targets_all = torch.cat(logits), torch.cat(targets)
+        if self._trainer is not None and self.trainer.world_size > 1:
+            total, rows = (self.trainer.strategy.reduce(v, reduce_op="sum") for v in (total, rows.sum()))
+            logits_all, targets_all = _gathered(logits_all), _gathered(targets_all)
+        metrics = {name: float(v) for name, v in compute(probabilities(logits_all), targets_all).items()}
+        return {"loss": float(total / rows.sum()), **metrics}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        optimizer = optimizers.build(self.config.optimizer, self.network.parameters())
+        for group in optimizer.param_groups:
+            group["initial_lr"] = group["lr"]
+        return optimizer
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        step = self.current_epoch * self.batches_per_epoch + batch_idx
+        total = self.config.trainer.max_epochs * self.batches_per_epoch
+        factor = schedulers.factor(self.config.scheduler, step, self.batches_per_epoch, total) * self.plateau.factor
+        for group in self._optimizer().param_groups:
+            group["lr"] = group["initial_lr"] * factor
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if decay := self.config.regularization.weight_decay:  # as AdamW: outside the gradient, before the step
+            with torch.no_grad():
+                torch._foreach_mul_(self._weights, 1 - optimizer.param_groups[0]["lr"] * decay.strength)
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if limit := self.config.regularization.max_norm:
+            with torch.no_grad():
+                for w in self._weights[:-1]:  # the output layer's units are not hidden
+                    norms = w.flatten(1).norm(dim=1).clamp(min=limit.limit)
+                    w.mul_((limit.limit / norms).view(-1, *[1] * (w.ndim - 1)))
+
+    def _optimizer(self) -> torch.optim.Optimizer:
+        return self.trainer.optimizers[0]
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of the last step."""
+        return float(self._optimizer().param_groups[0]["lr"])
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        if batch.x.device == device:
+            return batch
+        return batch._replace(
+            x=batch.x.to(device, non_blocking=True), y=batch.y.to(device, non_blocking=True)
+        )
+
+
+def _gathered(local: Tensor) -> Tensor:
+    """Rows of all processes, which may hold different numbers of them."""
+    import torch.distributed as dist
+
+    parts: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, local.cpu())
+    return torch.cat(parts).to(local.device)

@@ -1,0 +1,86 @@
+"""Scores of a network on one part of the data, without training on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mlplab.config import Config
+from mlplab.data.prepared import Part
+from mlplab.training import losses
+from mlplab.training.metrics import compute, probabilities
+
+ROWS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a network does on one part."""
+
+    metrics: dict[str, float]
+    """`loss` and the metrics of mlplab.training.metrics."""
+    probs: Tensor
+    """Probability of each class, shape (rows, n_classes), on the CPU."""
+
+
+@contextmanager
+def number_format(precision: int | str, device: torch.device) -> Iterator[None]:
+    """Run what is inside in the mixed precision that training used, if it used one."""
+    kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    if isinstance(precision, str):
+        with torch.autocast(device.type, kinds[precision]):
+            yield
+    else:
+        yield
+
+
+@torch.no_grad()
+def logits_of(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Logits of all rows, a few thousand at a time, at least float32: shape (rows, n_outputs)."""
+    parts = [network(chunk) for chunk in x.split(ROWS_AT_ONCE)]
+    logits = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
+@torch.no_grad()
+def score(network: nn.Module, part: Part, config: Config, n_classes: int, weights: Tensor | None) -> Scores:
+    """Loss (without penalties and label smoothing) and metrics of a network in evaluation mode.
+
+    Args:
+        weights: class weights of the loss, or None.
+    """
+    was_training = network.training
+    network.eval()
+    with number_format(config.accelerator.precision, part.x.device):
+        logits = logits_of(network, part.x)
+    network.train(was_training)
+    targets = F.one_hot(part.y, n_classes).to(logits.dtype)
+    rows = losses.row_losses(config.loss, logits, targets)
+    loss = losses.weighted_mean(rows, targets, None if weights is None else weights.to(logits))
+    probs = probabilities(logits)
+    metrics = {name: float(value) for name, value in compute(probs, part.y).items()}
+    return Scores({"loss": float(loss), **metrics}, probs.cpu())
+
+
+def probabilities_of(
+    network: nn.Module, preprocess: nn.Module, precision: int | str = 32
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from raw features (rows, n_features) to probabilities (rows, n_classes), both NumPy."""
+    parameter = next(network.parameters())
+
+    def predict(x: np.ndarray) -> np.ndarray:
+        was_training = network.training
+        network.eval()
+        inputs = preprocess(torch.from_numpy(x)).to(parameter.device, parameter.dtype)
+        with number_format(precision, parameter.device):
+            probs = probabilities(logits_of(network, inputs))
+        network.train(was_training)
+        return probs.cpu().numpy()
+
+    return predict

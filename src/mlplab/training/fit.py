@@ -1,0 +1,193 @@
+"""Training of one network by Lightning, from a Config and prepared data to the weights of the best epoch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import lightning.pytorch as L
+import torch
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from mlplab.config import Config, check_loss
+from mlplab.config.base import SettingError
+from mlplab.data.batches import Batches
+from mlplab.data.prepared import Prepared
+from mlplab.models.build import build
+from mlplab.runs import RunFolder
+from mlplab.training import checkpoints, devices, losses
+from mlplab.training.classifier import Classifier
+from mlplab.training.epochs import Diverged, EpochEnd, Observer, Row
+from mlplab.training.selection import Selection
+
+
+@dataclass
+class Fitted:
+    """A finished training."""
+
+    network: nn.Module
+    """With the weights of the best epoch, on the CPU, in evaluation mode."""
+    history: list[Row]
+    best_epoch: int
+    seconds: float
+    rows_seen: int
+    """Rows that training steps looked at, all epochs together."""
+    device: str
+    class_weights: Tensor | None
+    diverged: Diverged | None
+    main: bool
+    """Whether this is the process that writes the record (of several, the first)."""
+
+
+def fit(config: Config, prepared: Prepared, folder: RunFolder | None, observers: list[Observer]) -> Fitted:
+    """Train the network that a Config describes.
+
+    Args:
+        folder: where checkpoints and metrics.csv go; None writes nothing.
+        observers: told of each batch and epoch.
+
+    Raises:
+        SettingError: the settings do not fit the data or the machine.
+    """
+    device = devices.resolve(config.accelerator)
+    try:
+        check_loss(config, prepared.n_classes)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
+    rank, world, main = _place(config)
+    train = prepared.parts["train"]
+    n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
+    network = build(config, _n_inputs(prepared), n_outputs)
+    if config.accelerator.precision == 64:
+        network.double()
+    monitor = config.trainer.monitor if len(prepared.parts["val"]) else None
+    if monitor is None and config.regularization.early_stopping:
+        raise SettingError(
+            "regularization=early_stopping watches the validation part, and data.split leaves none; "
+            "use data.split=[0.6,0.2,0.2] or leave it out"
+        )
+    if device != "cpu" and world == 1:
+        train = train.to(torch.device(device))
+    loader = Batches(
+        train,
+        config.data.batch_size,
+        config.seed,
+        limit=config.trainer.max_batches,
+        fixed=config.trainer.overfit,
+        rank=rank,
+        world=world,
+    )
+    weights = losses.class_weights(config.loss, prepared.parts["train"].y, prepared.n_classes)
+    classifier = Classifier(network, config, prepared.n_classes, weights, len(loader))
+
+    def save_best(state: dict[str, Tensor], epoch: int, value: float) -> None:
+        assert folder is not None
+        content = checkpoints.best_content(config, prepared, state, n_outputs, epoch, value)
+        checkpoints.save(content, folder.best)
+
+    epochs = EpochEnd(
+        prepared,
+        folder if main else None,
+        Selection(monitor, config.regularization.early_stopping),
+        observers if main else [],
+        save_best,
+        config.trainer.checkpoint_seconds,
+        write_metrics=config.logger.name != "none",
+    )
+    diverged: Diverged | None = None
+    with quiet_lightning():
+        trainer = make_trainer(config, device, epochs)
+        loader.epoch = lambda: trainer.current_epoch
+        started = time.perf_counter()
+        try:
+            trainer.fit(classifier, loader)
+            if main:
+                epochs.write(trainer)
+        except Diverged as error:
+            diverged = error
+            epochs.write_best()
+        finally:
+            epochs.close()
+        seconds = time.perf_counter() - started
+    network.cpu()
+    if epochs.best_weights:
+        network.load_state_dict(epochs.best_weights)
+    per_epoch = min(len(loader) * loader.batch_size, len(train))
+    return Fitted(
+        network.eval(),
+        epochs.history,
+        epochs.selection.best_epoch,
+        seconds,
+        per_epoch * len(epochs.history),
+        device,
+        weights,
+        diverged,
+        main,
+    )
+
+
+def _n_inputs(prepared: Prepared) -> int:
+    return prepared.parts["train"].x[:1].flatten(1).shape[1]
+
+
+def _place(config: Config) -> tuple[int, int, bool]:
+    """(rank, number of processes, whether this process keeps the record)."""
+    chosen = config.accelerator
+    if chosen.name not in ("ddp", "ddp_cpu"):
+        return 0, 1, True
+    rank = int(os.environ.get("NODE_RANK", "0")) * chosen.devices + int(os.environ.get("LOCAL_RANK", "0"))
+    return rank, chosen.devices * chosen.nodes, rank == 0
+
+
+def make_trainer(config: Config, device: str, epochs: EpochEnd) -> L.Trainer:
+    """A Lightning Trainer without what is done here faster: validation, logging and checkpoints are EpochEnd's."""
+    chosen, precision = config.accelerator, config.accelerator.precision
+    clipping = config.regularization.gradient_clipping
+    several = chosen.name in ("ddp", "ddp_cpu")
+    strategy: Any = DDPStrategy(process_group_backend="gloo" if device == "cpu" else None) if several else "auto"
+    return L.Trainer(
+        accelerator={"cuda": "gpu"}.get(device, device),
+        devices=chosen.devices,
+        num_nodes=chosen.nodes,
+        strategy=strategy,
+        sync_batchnorm=several and device == "cuda",
+        precision=precision if isinstance(precision, str) else "32-true",  # 64: the network itself is float64
+        max_epochs=config.trainer.max_epochs,
+        gradient_clip_val=clipping.max_norm if clipping else None,
+        deterministic=chosen.deterministic,
+        detect_anomaly=config.trainer.detect_anomaly,
+        callbacks=[epochs],
+        plugins=[checkpoints.AtomicCheckpointIO()],
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        limit_val_batches=0,
+        use_distributed_sampler=False,
+    )
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Silence Lightning's notes on hardware and its own products; its warnings about the user's code stay."""
+    names = ["lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"]
+    loggers = [logging.getLogger(name) for name in names]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*LeafSpec.*")
+        warnings.filterwarnings("ignore", ".*isinstance\\(treespec.*")
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
