@@ -6,18 +6,18 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from mlplab.cli import plain_errors
+from mlplab.cli import job, plain_errors
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="train")
 def main(values: DictConfig) -> float | None:
-    from mlplab.compose import to_config
-    from mlplab.experiment import run
-    from mlplab.reports.summary import show
+    with job():
+        from mlplab.compose import to_config
+        from mlplab.experiment import run
+        from mlplab.reports.summary import show
 
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    result = run(to_config(values), folder, progress=True)
-    show(result)
+        result = run(to_config(values), Path(HydraConfig.get().runtime.output_dir), progress=True)
+        show(result)
     return result.objective
 
 

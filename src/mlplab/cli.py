@@ -13,10 +13,26 @@ from typing import Any, NoReturn
 from mlplab.config.base import SettingError
 
 
+_PLAIN = "MLPLAB_PLAIN_ERRORS"  # marks HYDRA_FULL_ERROR=1 as set here, not by the person
+
+
 def refuse(message: str) -> NoReturn:
     """Say what is wrong and leave with status 2."""
     print(f"\n{message}" if "\n" in message else message, file=sys.stderr)
     raise SystemExit(2)
+
+
+def setting(values: Any, name: str, example: str) -> Path:
+    """A folder or file that a script cannot do without, from its composed settings.
+
+    Raises:
+        SettingError: it was not given.
+    """
+    from omegaconf import OmegaConf
+
+    if OmegaConf.is_missing(values, name):
+        raise SettingError(f"{name} has no value yet; give one, as in {example}")
+    return Path(str(values[name]))
 
 
 @contextmanager
@@ -28,16 +44,18 @@ def plain_errors() -> Iterator[None]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    given = os.environ.get("HYDRA_FULL_ERROR")
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise instead of print; what is printed is decided here
+    before = {name: os.environ.get(name) for name in ("HYDRA_FULL_ERROR", _PLAIN)}
+    full = before["HYDRA_FULL_ERROR"] == "1" and before[_PLAIN] is None
+    if not full:
+        os.environ["HYDRA_FULL_ERROR"] = os.environ[_PLAIN] = "1"  # Hydra raises; what is printed is decided here
     try:
         yield
     except SettingError as error:
-        if given == "1":
+        if full:
             raise
         refuse(str(error))
     except (HydraException, OmegaConfBaseException) as error:
-        if given == "1":
+        if full:
             raise
         from mlplab.compose import explain_hydra
 
@@ -45,7 +63,7 @@ def plain_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as error:
-        if given == "1":
+        if full:
             raise
         if "Config group override" in str(error):  # Hydra's ValueError for a group given as a number
             refuse(f"{error}; name an option, as in optimizer=adam")
@@ -53,10 +71,24 @@ def plain_errors() -> Iterator[None]:
         print("HYDRA_FULL_ERROR=1 before the command shows the traceback.", file=sys.stderr)
         raise SystemExit(1) from None
     finally:
-        if given is None:
-            os.environ.pop("HYDRA_FULL_ERROR", None)
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = given
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def job() -> Iterator[None]:
+    """Around the work of one job: alone, its errors end the process at once; in a sweep the launcher sees them."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        yield
+    else:
+        with plain_errors():
+            yield
 
 
 class CheckSettings:
@@ -76,7 +108,7 @@ class CheckSettings:
             folder = claim(Path(str(config.hydra.run.dir)), exact=_given(config, "hydra.run.dir"))
         except SettingError as error:
             refuse(str(error))
-        with read_write(config), open_dict(config):
+        with read_write(config.hydra.run), open_dict(config.hydra.run):
             config.hydra.run.dir = str(folder)
 
     def on_multirun_start(self, config: Any, **_: Any) -> None:

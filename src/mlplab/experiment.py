@@ -20,6 +20,7 @@ from mlplab.reports import figures
 from mlplab.reports.progress import ProgressBar
 from mlplab.reports.rows import write_misclassified
 from mlplab.reports.tensorboard import Board
+from mlplab.training import devices
 from mlplab.training.epochs import Observer
 from mlplab.training.evaluation import Scores, probabilities_of, score
 from mlplab.training.fit import Fitted, fit
@@ -45,11 +46,12 @@ def run(config: Config, folder: Path, progress: bool = False) -> runs.Result:
     record |= {"versions": runs.versions(), "git_commit": runs.git_commit(), "command": " ".join(sys.argv)}
     try:
         with torch_left_as_found(config):
+            device = devices.resolve(config.accelerator)
             prepared = prepare(config.data, torch.float64 if config.accelerator.precision == 64 else torch.float32)
             board = make_board(config, prepared, folder)
             bar = [ProgressBar(config.trainer.max_epochs)] if progress else []
             observers: list[Observer] = [*bar, *([board] if board else [])]
-            fitted = fit(config, prepared, runs.RunFolder(folder), observers)
+            fitted = fit(config, prepared, device, runs.RunFolder(folder), observers)
             if not fitted.main:
                 raise SystemExit(0)  # one of several processes: the first keeps the record
             testing = time.perf_counter()

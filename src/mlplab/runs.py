@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -83,6 +84,7 @@ def write_atomic(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
+        os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's own mode would hide the record from one's colleagues
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
@@ -91,6 +93,13 @@ def write_atomic(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@cache
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _plain(value: Any) -> Any:
@@ -130,6 +139,8 @@ def discard_if_empty(folder: Path) -> None:
     """Remove a run folder in which nothing but the composed config was written."""
     if folder.is_dir() and all(p.name == ".hydra" or p.suffix == ".log" for p in folder.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # its parent, outputs/<name>, unless it holds other runs
+            folder.parent.rmdir()
 
 
 PACKAGES = ("torch", "lightning", "hydra-core", "omegaconf", "numpy", "scikit-learn", "tensorboard")

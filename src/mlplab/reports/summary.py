@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mlplab.runs import Result
 
 COLUMNS = ("loss", "accuracy", "balanced_accuracy", "f1", "auroc", "log_loss", "ece")
@@ -10,25 +12,30 @@ COLUMNS = ("loss", "accuracy", "balanced_accuracy", "f1", "auroc", "log_loss", "
 def show(result: Result) -> None:
     """Print what a run came to: a row for each part, then where the record is."""
     from rich.console import Console
-    from rich.table import Table
 
     values = result.values
     console = Console()
     if result.status != "completed":
         console.print(f"[bold red]{result.status}[/]: {values['failure']['message']}", highlight=False)
-    metrics = result.metrics
-    if metrics:
-        table = Table(title=_title(result), title_justify="left", title_style="bold", header_style="bold")
-        table.add_column("")
-        for name in COLUMNS:
-            table.add_column(name.replace("_", " "), justify="right")
-        table.add_column("rows", justify="right")
-        for part, of_part in metrics.items():
-            shown = (of_part.get(name) for name in COLUMNS)
-            rows = values["data"]["rows"].get(part, "")
-            table.add_row(part, *("-" if v is None else f"{v:.4f}" for v in shown), str(rows))
-        console.print(table)
+    if result.metrics:
+        show_scores(_title(result), result.metrics, values["data"]["rows"])
     console.print(f"{_speed(result)}{result.folder}", highlight=False, soft_wrap=True)
+
+
+def show_scores(title: str, metrics: Mapping[str, Mapping[str, float]], rows: Mapping[str, int]) -> None:
+    """Print a table of scores: a row for each part."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table.add_column("")
+    for name in COLUMNS:
+        table.add_column(name.replace("_", " "), justify="right")
+    table.add_column("rows", justify="right")
+    for part, of_part in metrics.items():
+        shown = (of_part.get(name) for name in COLUMNS)
+        table.add_row(part, *("-" if v is None else f"{v:.4f}" for v in shown), str(rows.get(part, "")))
+    Console().print(table)
 
 
 def _title(result: Result) -> str:

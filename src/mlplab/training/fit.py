@@ -22,7 +22,7 @@ from mlplab.data.batches import Batches
 from mlplab.data.prepared import Prepared
 from mlplab.models.build import build
 from mlplab.runs import RunFolder
-from mlplab.training import checkpoints, devices, losses
+from mlplab.training import checkpoints, losses
 from mlplab.training.classifier import Classifier
 from mlplab.training.epochs import Diverged, EpochEnd, Observer, Row
 from mlplab.training.selection import Selection
@@ -46,17 +46,19 @@ class Fitted:
     """Whether this is the process that writes the record (of several, the first)."""
 
 
-def fit(config: Config, prepared: Prepared, folder: RunFolder | None, observers: list[Observer]) -> Fitted:
+def fit(
+    config: Config, prepared: Prepared, device: str, folder: RunFolder | None, observers: list[Observer]
+) -> Fitted:
     """Train the network that a Config describes.
 
     Args:
+        device: from `devices.resolve`.
         folder: where checkpoints and metrics.csv go; None writes nothing.
         observers: told of each batch and epoch.
 
     Raises:
         SettingError: the settings do not fit the data or the machine.
     """
-    device = devices.resolve(config.accelerator)
     try:
         check_loss(config, prepared.n_classes)
     except ValueError as error:
@@ -107,7 +109,7 @@ def fit(config: Config, prepared: Prepared, folder: RunFolder | None, observers:
         loader.epoch = lambda: trainer.current_epoch
         started = time.perf_counter()
         try:
-            trainer.fit(classifier, loader)
+            trainer.fit(classifier, loader, weights_only=True)
             if main:
                 epochs.write(trainer)
         except Diverged as error:

@@ -1,9 +1,8 @@
 """Classification metrics, computed once per epoch for one network or for many at a time.
 
-Every function takes any number of leading dimensions ("networks"): ``(..., rows, n_classes)``. A network's
-metrics do not depend on which other networks share the call: all sums over rows and over classes are sums of
-integers (floats go through a fixed-point form first), so neither the order of the rows, nor the number of
-threads, nor the shape of the batch can change a single bit of a sum.
+Leading dimensions ("networks") are free: ``(..., rows, n_classes)``. All sums over rows and over classes are sums of
+integers (floats go through a fixed-point form first), so neither the order of the rows, nor the number of threads,
+nor the other networks in the call can change a single bit of a sum.
 
 Sources of the definitions:
 
@@ -47,8 +46,7 @@ def probabilities(logits: Tensor) -> Tensor:
             two or more are one logit per class (softmax).
 
     Returns:
-        ``(..., rows, n_classes)`` in the dtype of ``logits``, but at least float32: half precision would leave
-        too few distinct values to rank.
+        ``(..., rows, n_classes)`` in the dtype of ``logits``, but at least float32: half precision ranks too coarsely.
     """
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
@@ -60,9 +58,7 @@ def probabilities(logits: Tensor) -> Tensor:
 
 @torch.no_grad()
 def compute(probs: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """All metrics in ``METRICS``.
-
-    The predicted class is the most probable one (ties: the lowest index).
+    """All metrics in ``METRICS``; the predicted class is the most probable one (ties: the lowest index).
 
     * ``accuracy``: share of rows predicted correctly.
     * ``balanced_accuracy``: mean recall over the classes that occur in the targets (scikit-learn's
@@ -75,10 +71,9 @@ def compute(probs: Tensor, targets: Tensor) -> dict[str, Tensor]:
     * ``log_loss``: mean of -log p(true class), natural logarithm, p clipped to ``[eps, 1 - eps]`` with the eps of
       the dtype of ``probs`` (scikit-learn's ``log_loss``).
     * ``ece``: expected calibration error of the top-label confidence in 15 equal-width bins (Guo et al. 2017):
-      the sum over bins of |number correct - sum of confidence| / rows. A bin holds its lower edge and not its
-      upper one, the edges and the confidence being compared in float32, and a confidence of exactly 1 has a
-      bin of its own: torchmetrics' ``multiclass_calibration_error(n_bins=15, norm="l1")`` does the same (the paper's
-      bins are closed above instead).
+      the sum over bins of |number correct - sum of confidence| / rows. Bins are chosen in float32, hold their lower
+      edge and not their upper one, and a confidence of exactly 1 has a bin of its own, all as in torchmetrics'
+      ``multiclass_calibration_error(n_bins=15, norm="l1")`` (the paper's bins are closed above instead).
 
     Args:
         probs: ``(..., rows, n_classes)``, floating point, in [0, 1].
@@ -115,9 +110,6 @@ def confusion_matrix(predictions: Tensor, targets: Tensor, n_classes: int) -> Te
 
     Returns:
         int64 ``(..., n_classes, n_classes)``, laid out like scikit-learn's ``confusion_matrix``.
-
-    Raises:
-        ValueError: the numbers of rows differ, or a class is out of range.
     """
     if predictions.shape[-1] != targets.shape[-1]:
         raise ValueError(f"targets have {targets.shape[-1]} rows and predictions {predictions.shape[-1]}")
@@ -130,14 +122,10 @@ def confusion_matrix(predictions: Tensor, targets: Tensor, n_classes: int) -> Te
 
 
 def per_class(confusion: Tensor) -> list[dict[str, float]]:
-    """Precision, recall, F1 and support (number of true rows) of each class of one confusion matrix.
+    """Scores of each class, in class order, from one ``(n_classes, n_classes)`` confusion matrix.
 
-    Args:
-        confusion: int64 ``(n_classes, n_classes)`` from ``confusion_matrix``.
-
-    Returns:
-        One dict per class, in class order, with keys ``precision``, ``recall``, ``f1`` (float) and ``support`` (int).
-        An empty denominator gives 0, as scikit-learn's ``precision_recall_fscore_support(zero_division=0)``.
+    The keys are ``precision``, ``recall``, ``f1`` (float) and ``support`` (int: number of true rows). An empty
+    denominator gives 0, as in scikit-learn's ``precision_recall_fscore_support(zero_division=0)``.
     """
     actual = confusion.sum(dim=1)
     scores = _precision_recall_f1(confusion.diagonal(), confusion.sum(dim=0), actual).tolist()
@@ -171,8 +159,8 @@ def _precision_recall_f1(hits: Tensor, predicted: Tensor, actual: Tensor) -> Ten
 def _fixed_point(values: Tensor, terms: int, largest: float) -> tuple[Tensor, float]:
     """Values times a power of two, as int64 of which ``terms`` sum without overflow, and that power of two.
 
-    The power depends on the arguments' bounds alone, so that equal values give equal integers in every call. The
-    rounding is at most 2**-53 of each value's unit for small sums, and 2**-41 for 60 000 terms of log loss.
+    The power depends on ``terms`` and ``largest`` (the bound of the values) alone, so that equal values give equal
+    integers in every call. A value is rounded by at most 2**-41, even among 60 000 terms of log loss.
     """
     scale = 2.0 ** min(52, 62 - math.ceil(math.log2(terms * largest)))
     return (values.double() * scale).round().long(), scale

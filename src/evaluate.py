@@ -1,0 +1,22 @@
+"""Score a finished run again from its folder alone: `python src/evaluate.py run=outputs/wine/<date_time>`."""
+
+import hydra
+from omegaconf import DictConfig
+
+from mlplab.cli import job, plain_errors, setting
+
+
+@hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
+def main(values: DictConfig) -> None:
+    with job():
+        folder = setting(values, "run", "run=outputs/wine/<date_time>")
+        from mlplab.evaluate import evaluate
+        from mlplab.reports.summary import show_scores
+
+        result = evaluate(folder)
+        show_scores(result.title, result.metrics, result.rows)
+
+
+if __name__ == "__main__":
+    with plain_errors():
+        main()
