@@ -5,7 +5,6 @@ per set of tags, the rest by tensorboard's protos, imported when first needed. T
 computed together with numpy: tensorboard's pure-Python loop costs more than everything else here.
 """
 
-import functools
 import itertools
 import math
 import os
@@ -13,7 +12,7 @@ import socket
 import struct
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
