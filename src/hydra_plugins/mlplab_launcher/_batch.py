@@ -18,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from mlplab.compose import to_config
 from mlplab.config.base import SettingError
+from mlplab.runs import discard_if_empty
 
 SHOWN_MISTAKES = 3
 
@@ -30,7 +31,11 @@ def launch_batch(launcher: Any, job_overrides: list[list[str]], first: int) -> l
     """
     composer = Composer(launcher.config, launcher.hydra_context.config_loader)
     composed = [composer.job(overrides, first + i) for i, overrides in enumerate(job_overrides)]
-    checked = _check(composed, job_overrides, first)
+    try:
+        checked = _check(composed, job_overrides, first)
+    except SettingError:
+        discard_if_empty(Path(str(launcher.config.hydra.sweep.dir)))
+        raise
     returns = [_open(launcher, config) for config in composed]
     folders = [Path(r.hydra_cfg.hydra.runtime.output_dir) for r in returns if r.hydra_cfg is not None]
     most = None if launcher.max_jobs == "auto" else int(launcher.max_jobs)

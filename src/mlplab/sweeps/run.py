@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def chunk_size(group: Group, device: torch.device) -> int:
     if isinstance(config.model, CustomModel):
         return 1
     widths = [math.prod(prepared.parts["train"].x.shape[1:]), *config.model.widths, prepared.n_classes]
-    n_parameters = sum((a + 1) * b for a, b in zip(widths, widths[1:], strict=False))
+    n_parameters = sum((a + 1) * b for a, b in pairwise(widths))
     size = config.data.batch_size
     rows = len(prepared.parts["train"]) if size == "full" else min(size, len(prepared.parts["train"]))
     bytes_each = dtype_of(config).itemsize * (4 * n_parameters + 3 * rows * sum(widths))
