@@ -17,6 +17,7 @@ from mlplab.data.prepared import Prepared, prepare
 from mlplab.models.build import dtype_of
 from mlplab.reports.progress import ProgressBar
 from mlplab.training import devices
+from mlplab.training.checks import check_fits
 from mlplab.training.epochs import Observer
 from mlplab.training.evaluation import Scores, score
 from mlplab.training.fit import fit
@@ -44,6 +45,7 @@ def run(config: Config, folder: Path, progress: bool = False, in_sweep: bool = F
         with torch_left_as_found():
             device = devices.resolve(config.accelerator)
             prepared = prepare(config.data, dtype_of(config))
+            check_fits(config, prepared)
             board = record.make_board(config, prepared, folder, in_sweep)
             bar = [ProgressBar(config.trainer.max_epochs)] if progress else []
             observers: list[Observer] = [*bar, *([board] if board else [])]
