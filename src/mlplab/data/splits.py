@@ -61,5 +61,6 @@ def _enough_rows(y: np.ndarray, class_names: list[str], settings: DataSettings, 
         given = settings.folds if settings.folds is not None else settings.split
         raise SettingError(
             f"class '{class_names[rarest]}' has {counts[rarest]} row{'' if counts[rarest] == 1 else 's'}, "
-            f"but a stratified {what}={given} needs at least {need} of each class; use data.stratified=false, or fewer parts"
+            f"but a stratified {what}={given} needs at least {need} of each class; "
+            "use data.stratified=false, or fewer parts"
         )
