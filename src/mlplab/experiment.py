@@ -120,11 +120,13 @@ def make_board(config: Config, prepared: Prepared, folder: Path) -> Board | None
     if not isinstance(chosen, TensorBoardLogger):
         return None
 
+    train = prepared.parts["train"]
+
     def boundary(network: torch.nn.Module) -> Any:
-        test = prepared.parts["train"]
+        assert prepared.raw is not None
         predict = probabilities_of(network, prepared.preprocess, config.accelerator.precision)
         return figures.decision_boundary(
-            predict, prepared.raw[test.rows], test.y.numpy(), prepared.feature_names, prepared.class_names
+            predict, prepared.raw[train.rows], train.y.numpy(), prepared.feature_names, prepared.class_names
         )
 
     return Board(
@@ -133,7 +135,7 @@ def make_board(config: Config, prepared: Prepared, folder: Path) -> Board | None
         config.trainer.max_epochs,
         chosen.histograms,
         boundary if chosen.figures and prepared.n_features == 2 else None,
-        prepared.parts["train"].x[:2] if chosen.graph else None,
+        train.inputs(train.x[:2]) if chosen.graph else None,
     )
 
 

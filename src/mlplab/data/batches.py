@@ -15,7 +15,7 @@ class Batch(NamedTuple):
     """Some rows of the training part."""
 
     x: Tensor
-    """Shape (rows, n_features)."""
+    """Some rows of `Part.x`."""
     y: Tensor
     """Shape (rows,)."""
     first_row: int
@@ -76,4 +76,5 @@ class Batches:
                 yield Batch(x[first:last], y[first:last], first, share)
             else:
                 picked = order[start + first : start + last]
-                yield Batch(x[picked], y[picked], first, share)
+                # index_select: up to ten times faster than x[picked] for images
+                yield Batch(x.index_select(0, picked), y.index_select(0, picked), first, share)

@@ -87,7 +87,7 @@ def fit(
         world=world,
     )
     weights = losses.class_weights(config.loss, prepared.parts["train"].y, prepared.n_classes)
-    classifier = Classifier(network, config, prepared.n_classes, weights, len(loader))
+    classifier = Classifier(network, config, prepared.n_classes, weights, len(loader), train.preprocess)
 
     def save_best(state: dict[str, Tensor], epoch: int, value: float) -> None:
         assert folder is not None
