@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mlplab import randomness
 from mlplab.config import Config
+from mlplab.data.augmentation import addresses, augment
 from mlplab.data.batches import Batch
 from mlplab.models.layers import Clock
 from mlplab.training import losses, optimizers, perturbations, schedulers
@@ -75,7 +76,12 @@ class Classifier(L.LightningModule):
         return total if batch.share == 1 else total * batch.share
 
     def _perturb(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
-        x = batch.x if self.preprocess is None else self.preprocess(batch.x)
+        x = batch.x
+        if (augmentation := self.config.augmentation).chosen:
+            address = addresses(augmentation, self.config.seed, step)
+            x = augment(x, augmentation, address, batch.first_row)
+        if self.preprocess is not None:
+            x = self.preprocess(x)
         targets = F.one_hot(batch.y, self.n_classes).to(x.dtype)
         regularization, seed = self.config.regularization, self.config.seed
         if noise := regularization.input_noise:
