@@ -15,12 +15,16 @@ import torch
 from mlplab import runs
 from mlplab.config import Config, SettingError
 from mlplab.config.training import TensorBoardLogger
+from mlplab.config.images import ImageSettings
+from mlplab.data.augmentation import addresses, augment
+from mlplab.data.batches import Batches
 from mlplab.data.prepared import Prepared, prepare
 from mlplab.reports import figures
+from mlplab.reports.images import SHOWN, Gallery, mistakes, worst_mistakes
 from mlplab.reports.progress import ProgressBar
 from mlplab.reports.rows import write_misclassified
 from mlplab.reports.tensorboard import Board
-from mlplab.training import devices
+from mlplab.training import devices, losses
 from mlplab.training.epochs import Observer
 from mlplab.training.evaluation import Scores, probabilities_of, score
 from mlplab.training.fit import Fitted, fit
@@ -48,9 +52,13 @@ def run(config: Config, folder: Path, progress: bool = False) -> runs.Result:
         with torch_left_as_found(config):
             device = devices.resolve(config.accelerator)
             prepared = prepare(config.data, torch.float64 if config.accelerator.precision == 64 else torch.float32)
+            n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
+            rows = len(prepared.parts["train"])
+            config = devices.with_precision(config, device, rows, prepared.n_features, n_outputs)
             board = make_board(config, prepared, folder)
             bar = [ProgressBar(config.trainer.max_epochs)] if progress else []
-            observers: list[Observer] = [*bar, *([board] if board else [])]
+            gallery = make_gallery(config, prepared, board)
+            observers: list[Observer] = [*bar, *([board] if board else []), *([gallery] if gallery else [])]
             fitted = fit(config, prepared, device, runs.RunFolder(folder), observers)
             if not fitted.main:
                 raise SystemExit(0)  # one of several processes: the first keeps the record
@@ -58,7 +66,7 @@ def run(config: Config, folder: Path, progress: bool = False) -> runs.Result:
             scores = score_all(fitted, config, prepared)
             seconds = {"fit": fitted.seconds, "test": time.perf_counter() - testing}
             record |= outcome(config, prepared, fitted, scores)
-            show_results(config, prepared, fitted, scores, folder, board)
+            show_results(config, prepared, fitted, scores, folder, board, gallery)
         record["seconds"] = {"total": time.perf_counter() - started, **seconds}
         return runs.write_result(folder, record)
     except SettingError:
@@ -139,8 +147,28 @@ def make_board(config: Config, prepared: Prepared, folder: Path) -> Board | None
     )
 
 
+def make_gallery(config: Config, prepared: Prepared, board: Board | None) -> Gallery | None:
+    """The pictures of image data in the run's TensorBoard events; samples as the first step sees them."""
+    if board is None or not isinstance(config.data, ImageSettings) or not getattr(config.logger, "images", False):
+        return None
+    train = prepared.parts["train"]
+    order = Batches(train, SHOWN, config.seed).order(0)
+    samples = train.x[:SHOWN] if order is None else train.x.index_select(0, order[:SHOWN])
+    augmented = None
+    if config.augmentation.chosen:
+        address = addresses(config.augmentation, config.seed, 0)
+        augmented = augment(samples, config.augmentation, address).numpy()
+    return Gallery(board.file, samples.numpy(), augmented, board.every)
+
+
 def show_results(
-    config: Config, prepared: Prepared, fitted: Fitted, scores: dict[str, Scores], folder: Path, board: Board | None
+    config: Config,
+    prepared: Prepared,
+    fitted: Fitted,
+    scores: dict[str, Scores],
+    folder: Path,
+    board: Board | None,
+    gallery: Gallery | None,
 ) -> None:
     """Write the wrongly told test rows, the figures, and what TensorBoard shows of the end."""
     paths = runs.RunFolder(folder)
@@ -161,6 +189,11 @@ def show_results(
         drawn["learning_curves"] = figures.learning_curves(
             {name: [row[name] for row in fitted.history] for name in fitted.history[0]}
         )
+    if gallery and fitted.history:
+        gallery.first_layer(fitted.network, len(fitted.history))
+        if "test" in scores:
+            worst = worst_mistakes(targets, probs)
+            drawn["misclassified"] = mistakes(test.x[worst].numpy(), targets[worst], probs[worst], names)
     for name, figure in drawn.items():
         figures.save(figure, paths.figures / f"{name}.png")
     if board:

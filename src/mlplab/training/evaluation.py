@@ -32,8 +32,8 @@ class Scores:
 @contextmanager
 def number_format(precision: int | str, device: torch.device) -> Iterator[None]:
     """Run what is inside in the mixed precision that training used, if it used one."""
-    kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    if isinstance(precision, str):
+    kinds: dict[int | str, torch.dtype] = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    if precision in kinds:
         with torch.autocast(device.type, kinds[precision]):
             yield
     else:

@@ -160,7 +160,8 @@ def make_trainer(config: Config, device: str, epochs: EpochEnd) -> L.Trainer:
         num_nodes=chosen.nodes,
         strategy=strategy,
         sync_batchnorm=several and device == "cuda",
-        precision=precision if isinstance(precision, str) else "32-true",  # 64: the network itself is float64
+        # 64: the network itself is float64; auto, where nobody has decided it, is 32
+        precision=precision if precision in ("bf16-mixed", "16-mixed") else "32-true",
         max_epochs=config.trainer.max_epochs,
         gradient_clip_val=clipping.max_norm if clipping else None,
         deterministic=chosen.deterministic,
