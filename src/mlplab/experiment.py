@@ -14,8 +14,8 @@ import torch
 
 from mlplab import runs
 from mlplab.config import Config, SettingError
-from mlplab.config.training import TensorBoardLogger
 from mlplab.config.images import ImageSettings
+from mlplab.config.training import TensorBoardLogger
 from mlplab.data.augmentation import addresses, augment
 from mlplab.data.batches import Batches
 from mlplab.data.prepared import Prepared, prepare

@@ -180,6 +180,6 @@ def test_training_never_changes_labels_or_the_data() -> None:
     ],
 )
 def test_mistakes_are_refused_in_one_message(overrides: list[str], part: str) -> None:
-    with pytest.raises(SettingError, match="(?s)") as refused:
+    with pytest.raises(SettingError) as refused:
         load_config(*overrides)
     assert part in str(refused.value)

@@ -19,7 +19,8 @@ class ImageSettings(DataSettings):
     """
 
     device_resident: Literal["auto"] | bool
-    """Keep the training part on the GPU; auto: where half of its free memory holds it. On a CPU it always is."""
+    """Keep the training part in the memory of the device that trains, or let `workers` hand over pinned batches; auto:
+    keep it on a GPU whose free memory is twice its size, and always on a CPU."""
     workers: NonNegativeInt
     """Processes that fetch batches where the data is not device-resident."""
 

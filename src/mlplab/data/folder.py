@@ -132,7 +132,7 @@ def _decode_all(
         handle, name = tempfile.mkstemp(dir=place, prefix="pixels_", suffix=".npy")
         os.close(handle)
     except OSError as error:
-        raise SettingError(f"cannot write the decoded images to {place} ({error}); choose data.cache=<folder>") from None
+        raise SettingError(f"cannot write decoded images to {place} ({error}); choose data.cache=<folder>") from None
     channels = 1 if settings.color == "grey" else 3
     bad: dict[str, str] = {}
     digest = hashlib.sha256()

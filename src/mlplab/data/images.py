@@ -37,7 +37,7 @@ def official(settings: OfficialImages) -> Images:
     from torchvision import datasets  # over a second to import
 
     kind = getattr(datasets, _CLASSES[settings.name])  # type: ignore[attr-defined]
-    options = {"split": settings.subset} if isinstance(settings, Emnist) else {}
+    options: dict[str, str] = {"split": settings.subset} if isinstance(settings, Emnist) else {}
     root = _folder_with(kind, options, settings)
     parts = [kind(root, train=train, **options) for train in (True, False)]
     x = torch.cat([_as_images(part.data) for part in parts])

@@ -1,4 +1,4 @@
-"""Data ready to train on: split, as tensors; tables scaled already, images as uint8 with what scales a batch of them."""
+"""Data ready to train on: split, as tensors; tables scaled already, images as uint8 with what scales a batch."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _images(settings: ImageSettings, dtype: torch.dtype) -> Prepared:
     if read.n_test is None:
         rows = split(read.y, read.class_names, settings)
     else:
-        rows = official_split(read.y, read.class_names, read.n_test, settings)
+        rows = official_split(read.y, read.n_test, settings)
     pixels = Pixels.fit(_rows(read.x, rows["train"]), settings.scaling, dtype)
     y = torch.from_numpy(read.y)
     parts = {name: Part(_rows(read.x, which), _rows(y, which), which, pixels) for name, which in rows.items()}

@@ -50,11 +50,11 @@ def split(y: np.ndarray, class_names: list[str], settings: DataSettings) -> dict
     return {"train": train, "val": val, "test": test}
 
 
-def official_split(y: np.ndarray, class_names: list[str], n_test: int, settings: ImageSettings) -> dict[str, np.ndarray]:
+def official_split(y: np.ndarray, n_test: int, settings: ImageSettings) -> dict[str, np.ndarray]:
     """Row numbers of the parts where the last `n_test` rows are the test part and stay it; the others keep their order.
 
     Raises:
-        SettingError: more validation rows are asked for than the training part has, or a class is left without.
+        SettingError: more validation rows are asked for than the training part has.
     """
     n_rest = len(y) - n_test
     if isinstance(settings, OfficialImages):

@@ -47,9 +47,7 @@ def grid(images: Pixels, columns: int = 8, border: int = 1) -> Pixels:
 
 def before_after(before: Pixels, after: Pixels, columns: int = 8) -> Pixels:
     """Rows of images, each with the row of what became of them below it; shapes as in `grid`."""
-    pairs = [
-        rows[i : i + columns] for i in range(0, len(before), columns) for rows in (before, after)
-    ]
+    pairs = [rows[i : i + columns] for i in range(0, len(before), columns) for rows in (before, after)]
     return grid(np.concatenate(pairs), columns)
 
 

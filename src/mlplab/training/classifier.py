@@ -78,8 +78,7 @@ class Classifier(L.LightningModule):
     def _perturb(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         x = batch.x
         if (augmentation := self.config.augmentation).chosen:
-            address = addresses(augmentation, self.config.seed, step)
-            x = augment(x, augmentation, address, batch.first_row)
+            x = augment(x, augmentation, addresses(augmentation, self.config.seed, step), batch.first_row)
         if self.preprocess is not None:
             x = self.preprocess(x)
         targets = F.one_hot(batch.y, self.n_classes).to(x.dtype)
@@ -148,9 +147,7 @@ class Classifier(L.LightningModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         if batch.x.device == device:
             return batch
-        return batch._replace(
-            x=batch.x.to(device, non_blocking=True), y=batch.y.to(device, non_blocking=True)
-        )
+        return batch._replace(x=batch.x.to(device, non_blocking=True), y=batch.y.to(device, non_blocking=True))
 
 
 def _gathered(local: Tensor) -> Tensor:

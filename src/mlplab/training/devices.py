@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
+from itertools import pairwise
 
 import torch
 
 from mlplab.config import Config, SettingError
+from mlplab.config.data import DataSettings
+from mlplab.config.images import ImageSettings
 from mlplab.config.network import Mlp
 from mlplab.config.training import Accelerator
+from mlplab.data.prepared import Part
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +53,7 @@ def resolve(settings: Accelerator) -> str:
     else:
         device = "cpu"
     if settings.precision == "16-mixed" and device == "cpu":
-        raise SettingError(
-            f"accelerator.precision=16-mixed needs a GPU; this machine has {has}. Use bf16-mixed or 32."
-        )
+        raise SettingError(f"accelerator.precision=16-mixed needs a GPU; this machine has {has}. Use bf16-mixed or 32.")
     return device
 
 
@@ -75,9 +77,19 @@ def with_precision(config: Config, device: str, rows: int, n_features: int, n_ou
         batch = rows if config.data.batch_size == "full" else min(config.data.batch_size, rows)
         sizes = [n_features, *config.model.widths, n_outputs]
         # a multiplication and an addition for each weight and row, in forward and twice in backward
-        operations = 6 * batch * sum(n_in * n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))
+        operations = 6 * batch * sum(n_in * n_out for n_in, n_out in pairwise(sizes))
         if operations >= BF16_PAYS_FROM and cpu_multiplies_bf16():
             precision = "bf16-mixed"
             log.info("accelerator.precision=auto: bf16-mixed, for %.0f million operations a step", operations / 1e6)
     chosen = config.accelerator.model_copy(update={"precision": precision})
     return config.model_copy(update={"accelerator": chosen})
+
+
+def workers(settings: DataSettings, train: Part, device: str) -> int | None:
+    """How many processes fetch batches; None where the device that trains holds the whole training part."""
+    if not isinstance(settings, ImageSettings):
+        return None
+    resident = settings.device_resident
+    if resident == "auto":  # half of a GPU's memory is for the network, its activations and the optimizer
+        resident = device != "cuda" or train.x.nbytes <= torch.cuda.mem_get_info()[0] / 2
+    return None if resident else settings.workers

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from mlplab.config import Config, check_loss
 from mlplab.config.base import SettingError
-from mlplab.data.batches import Batches
+from mlplab.data.batches import Batches, Streamed
 from mlplab.data.prepared import Prepared
 from mlplab.models.build import build
 from mlplab.runs import RunFolder
-from mlplab.training import checkpoints, losses
+from mlplab.training import checkpoints, devices, losses
 from mlplab.training.classifier import Classifier
 from mlplab.training.epochs import Diverged, EpochEnd, Observer, Row
 from mlplab.training.selection import Selection
@@ -75,9 +75,10 @@ def fit(
             "regularization=early_stopping watches the validation part, and data.split leaves none; "
             "use data.split=[0.6,0.2,0.2] or leave it out"
         )
-    if device != "cpu" and world == 1:
+    workers = devices.workers(config.data, train, device)
+    if device != "cpu" and world == 1 and workers is None:
         train = train.to(torch.device(device))
-    loader = Batches(
+    batches = Batches(
         train,
         config.data.batch_size,
         config.seed,
@@ -86,6 +87,7 @@ def fit(
         rank=rank,
         world=world,
     )
+    loader = batches if workers is None else Streamed(batches, workers, pin=device == "cuda")
     weights = losses.class_weights(config.loss, prepared.parts["train"].y, prepared.n_classes)
     classifier = Classifier(network, config, prepared.n_classes, weights, len(loader), train.preprocess)
 
@@ -106,7 +108,7 @@ def fit(
     diverged: Diverged | None = None
     with quiet_lightning():
         trainer = make_trainer(config, device, epochs)
-        loader.epoch = lambda: trainer.current_epoch
+        batches.epoch = lambda: trainer.current_epoch
         started = time.perf_counter()
         try:
             trainer.fit(classifier, loader, weights_only=True)
@@ -121,7 +123,7 @@ def fit(
     network.cpu()
     if epochs.best_weights:
         network.load_state_dict(epochs.best_weights)
-    per_epoch = min(len(loader) * loader.batch_size, len(train))
+    per_epoch = min(len(loader) * batches.batch_size, len(train))
     return Fitted(
         network.eval(),
         epochs.history,
