@@ -135,7 +135,9 @@ class Config(Settings):
                 f"accelerator.nodes={chosen.nodes}; use accelerator=ddp (GPUs) or accelerator=ddp_cpu (processes)"
             )
         if chosen.name in ("ddp", "ddp_cpu") and isinstance(self.optimizer, Lbfgs):
-            raise ValueError(f"optimizer=lbfgs runs on one device; use another optimizer or not accelerator={chosen.name}")
+            raise ValueError(
+                f"optimizer=lbfgs runs on one device; use another optimizer or not accelerator={chosen.name}"
+            )
 
 
 def check_loss(config: Config, n_classes: int) -> None:
