@@ -40,7 +40,7 @@ def alone_because(config: Config) -> str | None:
         return f"optimizer={config.optimizer.name} has no stacked form; {', '.join(FUSED)} have"
     if config.accelerator.name in ("ddp", "ddp_cpu", "mps"):
         return f"accelerator={config.accelerator.name} spreads or places one network"
-    if isinstance(config.accelerator.precision, str):
+    if config.accelerator.precision in ("bf16-mixed", "16-mixed"):
         return f"accelerator.precision={config.accelerator.precision} is mixed"
     if config.accelerator.deterministic:
         return "accelerator.deterministic is a wish for one network's own kernels"
@@ -84,6 +84,7 @@ def structure(job: Job) -> str:
         "batches": -(-len(train) // size),
         "batch_size": "full" if size == len(train) else size,
         "validates": len(val) > 0,
+        "augmentation": c.augmentation.model_dump(),
         "regularization": {name: getattr(regularization, name) is not None for name in _SHAPING},
     }
     if regularization.layer_norm:
