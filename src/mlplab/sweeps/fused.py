@@ -185,10 +185,8 @@ class FusedTraining:
         at_once = max(64, min(ROWS_AT_ONCE, VALUES_AT_ONCE // (self.stack.n * width)))
         for start in range(0, part.x.shape[1], at_once):
             x = part.x[:, start : start + at_once]
-            if part.shared:  # scaled once for all
-                inputs = part.inputs(x).expand(self.stack.n, -1, -1)
-            else:
-                inputs = part.inputs(x[part.of])
+            # data that all share are scaled once for all
+            inputs = part.inputs(x).expand(self.stack.n, -1, -1) if part.shared else part.inputs(x[part.of])
             chunks.append(self.stack.forward(inputs, context))
         return torch.cat(chunks, 1) if len(chunks) > 1 else chunks[0]
 

@@ -83,8 +83,8 @@ class Objective:
         """Features and target probabilities after augmentation, input noise and mixup."""
         x, targets = batch.x, one_hot(batch.y, self.n_classes, self.stack.dtype)
         if self.augmentation.chosen:
-            address = {name: randomness.at(keys, step) for name, keys in self.augmentation_keys.items()}
-            x = augment(x, self.augmentation, address)
+            addresses = {name: randomness.at(keys, step) for name, keys in self.augmentation_keys.items()}
+            x = augment(x, self.augmentation, addresses)
         x = part.inputs(x)
         if self.noise is not None:
             address = randomness.at(self.noise_keys, step)

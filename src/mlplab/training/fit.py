@@ -78,7 +78,7 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
     )
     diverged: Diverged | None = None
     n_parameters = sum(p.numel() for p in network.parameters())
-    with quiet_lightning(), threads_for(n_parameters * loader.batch_size):
+    with quiet_lightning(), threads_for(n_parameters * batches.batch_size):
         trainer = make_trainer(config, device, epochs)
         batches.epoch = lambda: trainer.current_epoch
         started = time.perf_counter()
