@@ -10,7 +10,7 @@ from pydantic import NonNegativeInt, ValidationError, model_validator
 from mlplab.config.base import SettingError, Settings
 from mlplab.config.data import Data, n_classes_before_reading
 from mlplab.config.messages import explain
-from mlplab.config.network import Activation, CustomModel, Initialization, Linear, Model
+from mlplab.config.network import WRITTEN_OUT, Activation, CustomModel, Initialization, Linear, Model, NumpyMlp
 from mlplab.config.optimization import Lbfgs, Optimizer, Scheduler
 from mlplab.config.training import Accelerator, Logger, Loss, Regularization, Trainer
 
@@ -42,7 +42,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        for check in (self._check_objective, self._check_batches, self._check_loss, self._check_regularization, self._check_accelerator):
+        for check in (self._check_objective, self._check_batches, self._check_loss, self._check_regularization, self._check_accelerator, self._check_numpy):
             check()
         return self
 
@@ -100,6 +100,22 @@ class Config(Settings):
                     f"regularization={inside[0]} acts on hidden layers, and model={self.model.name} has none of "
                     "mlplab's; use model=mlp or leave it out"
                 )
+
+    def _check_numpy(self) -> None:
+        if not isinstance(self.model, NumpyMlp):
+            return
+        if self.activation.name not in WRITTEN_OUT:
+            raise ValueError(
+                f"activation={self.activation.name} is not written out in model=numpy_mlp; {', '.join(WRITTEN_OUT)} "
+                "are. Use one of them, or model=mlp"
+            )
+        if isinstance(self.accelerator.precision, str):
+            raise ValueError(
+                f"accelerator.precision={self.accelerator.precision} is torch's, and model=numpy_mlp computes in NumPy; "
+                "use accelerator.precision=32 or 64, or model=mlp"
+            )
+        if self.trainer.compile:
+            raise ValueError("trainer.compile=true compiles torch code, and model=numpy_mlp is NumPy; use model=mlp")
 
     def _check_accelerator(self) -> None:
         chosen = self.accelerator
