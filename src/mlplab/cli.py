@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 
 from mlplab.config.base import SettingError
 
-
 _PLAIN = "MLPLAB_PLAIN_ERRORS"  # marks HYDRA_FULL_ERROR=1 as set here, not by the person
 
 

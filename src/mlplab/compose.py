@@ -68,6 +68,8 @@ def _groups() -> list[str]:
 
 def explain_hydra(error: BaseException) -> str:
     """One short message for what Hydra or OmegaConf refused, with the nearest name."""
+    from hydra.errors import OverrideParseException
+
     from mlplab.config import Config
     from mlplab.config.messages import nearest, settings, unknown
 
@@ -89,15 +91,11 @@ def explain_hydra(error: BaseException) -> str:
             leaf = [p for p in settings(Config) if p.rsplit(".", 1)[-1] == path]
             return f"there is no setting or group '{path}'.{hint or (f' Did you mean {leaf[0]!r}?' if leaf else '')}"
         return unknown(path, Config, _chosen(text))
-    if "no viable alternative" in text or "mismatched input" in text or "extraneous input" in text:
-        given = re.search(r"Error parsing override '([^']*)'", text)
-        return f"cannot read the override {given[1] if given else ''!r}: {_second_line(text)}"
+    if isinstance(error, OverrideParseException):
+        # the parser's own message, without the grammar's address behind it
+        why = text.removeprefix(f"Error parsing override '{error.override}'").strip().splitlines()
+        return f"cannot read the setting '{error.override}': {why[0] if why else 'write it as key=value'}"
     return _first_line(error)
-
-
-def _second_line(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[1].strip() if len(lines) > 1 else lines[0]
 
 
 def _chosen(text: str) -> str | None:

@@ -81,13 +81,15 @@ def uniform(key: Key, shape: tuple[int, ...], device: torch.device | str = "cpu"
 
 
 def normal(key: Key, shape: tuple[int, ...], device: torch.device | str = "cpu") -> Tensor:
-    """Standard normal draws, float64, by Box and Muller (1958): two uniforms give two normals."""
+    """Standard normal draws, float64, by Box and Muller (1958): two uniforms give two neighbouring normals.
+
+    A draw depends on its position alone: the first rows of a larger shape of the same width are the same.
+    """
     n = math.prod(shape)
-    half = (n + 1) // 2
-    u = uniform(key, (2 * half,), device)
-    radius = (-2 * torch.log1p(-u[..., :half])).sqrt_()
-    angle = u[..., half:] * _TAU
-    draws = torch.cat([radius * angle.cos(), radius * angle.sin()], -1)[..., :n]
+    u = uniform(key, ((n + 1) // 2, 2), device)
+    radius = (-2 * torch.log1p(-u[..., 0])).sqrt_()
+    angle = u[..., 1] * _TAU
+    draws = torch.stack([radius * angle.cos(), radius * angle.sin()], -1).flatten(-2)[..., :n]
     return draws.reshape(*draws.shape[:-1], *shape)
 
 

@@ -55,7 +55,7 @@ def unknown(path: str, root: type[BaseModel], option: str | None = None) -> str:
     """
     known = settings(root)
     group = path.split(".")[0]
-    if path in known and known[path]:
+    if known.get(path):
         owners = sorted(known[path])
         if group == "regularization":
             return f"{path} belongs to regularization={owners[0]}, which is not chosen; add it to regularization=[...]."
@@ -112,7 +112,7 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
     unions = {name for name, field in root.model_fields.items() if len(list(_models(field.annotation))) > 1}
     for mistake in error.errors():
         if mistake["type"] == "value_error":
-            lines.setdefault(str(mistake["ctx"]["error"]), str(mistake["ctx"]["error"]))  # type: ignore[typeddict-item]
+            lines.setdefault(str(mistake["ctx"]["error"]), str(mistake["ctx"]["error"]))
             continue
         place = [str(part) for part in mistake["loc"]]
         option = place[1] if len(place) > 1 and place[0] in unions else None
@@ -123,8 +123,8 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
         elif mistake["type"] == "missing":
             lines[path] = f"{path} is missing; every setting has its default in conf/."
         elif mistake["type"] == "union_tag_invalid":
-            tags = [t.strip(" '") for t in mistake["ctx"]["expected_tags"].split(",")]  # type: ignore[typeddict-item]
-            given = str(mistake["ctx"]["tag"])  # type: ignore[typeddict-item]
+            tags = [t.strip(" '") for t in mistake["ctx"]["expected_tags"].split(",")]
+            given = str(mistake["ctx"]["tag"])
             lines[path] = f"{path}={given} is not an option; {', '.join(sorted(tags))} are.{nearest(given, tags)}"
         elif mistake["type"] == "union_tag_not_found":
             lines[path] = f"{path} must be a group of settings with a name; choose an option, as in {path}=<option>."

@@ -39,8 +39,8 @@ class MLP(nn.Module):
             layers.append(nn.utils.skip_init(nn.Linear, n_in, width, bias))  # initialize() fills the weights
             if norm := regularization.batch_norm:
                 layers.append(nn.BatchNorm1d(width, norm.eps, norm.momentum))
-            if norm := regularization.layer_norm:
-                layers.append(nn.LayerNorm(width, norm.eps))
+            if layer_norm := regularization.layer_norm:
+                layers.append(nn.LayerNorm(width, layer_norm.eps))
             layers.append(activation(act))
             if dropout := regularization.dropout:
                 layers.append(Dropout(dropout.p, randomness.key(seed, "dropout", i), self.clock))

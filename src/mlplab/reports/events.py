@@ -13,7 +13,7 @@ import socket
 import struct
 import time
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any] | torch.Tensor
 
 _counter = itertools.count()
+_BLOCK = 512  # bytes checksummed by one row of table look-ups
 
 
 class EventFile:
@@ -179,3 +180,70 @@ class EventFile:
         self._step = max(self._step, step)
         if self._size > 1 << 20 or time.monotonic() - self._flushed >= self.flush_secs:
             self.flush()
+
+
+def _numpy(values: "Array") -> NDArray[Any]:
+    return np.asarray(values) if not hasattr(values, "detach") else values.detach().float().cpu().numpy()
+
+
+def _varint(value: int) -> bytes:
+    value &= (1 << 64) - 1
+    data = []
+    while value > 127:
+        data.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*data, value])
+
+
+@functools.lru_cache(maxsize=1024)
+def _template(tags: tuple[str, ...]) -> tuple[struct.Struct, list[Any]]:
+    """Packer of an event's bytes up to its step, and its fields: every other one is a number to fill in."""
+    names = [tag.encode() for tag in tags]
+    texts = [b"\x0a" + _varint(len(name)) + name + b"\x15" for name in names]  # Summary.Value: tag, simple_value
+    values = [b"\x0a" + _varint(len(text) + 4) + text for text in texts]  # of Summary
+    values[0] = b"\x2a" + _varint(sum(len(value) + 4 for value in values)) + values[0]  # Event: summary
+    fields = [b"\x09", 0.0, *(field for value in values for field in (value, 0.0))]  # Event: wall_time
+    return struct.Struct("<cd" + "".join(f"{len(value)}sf" for value in values)), fields
+
+
+@functools.cache
+def _crc_table() -> NDArray[np.uint32]:
+    """(_BLOCK, 256): the CRC-32C register, from 0, after the byte at a position of a block and zeros to its end."""
+    table = np.zeros((_BLOCK, 256), np.uint32)
+    table[-1] = np.arange(256)
+    for _ in range(8):
+        table[-1] = table[-1] >> 1 ^ (table[-1] & 1) * np.uint32(0x82F63B78)
+    for position in range(_BLOCK - 2, -1, -1):
+        table[position] = table[-1][table[position + 1] & 255] ^ table[position + 1] >> 8
+    return table
+
+
+def _checksums(payloads: Sequence[bytes]) -> list[int]:
+    """Masked CRC-32C of each payload of 4 bytes or more. Leading zeros leave it as it is, so blocks are padded left."""
+    counts = [-(-len(payload) // _BLOCK) for payload in payloads]
+    padded = b"".join(payload.rjust(n * _BLOCK, b"\0") for n, payload in zip(counts, payloads, strict=True))
+    data = np.frombuffer(bytearray(padded), np.uint8)
+    starts = np.cumsum(counts) * _BLOCK - [len(payload) for payload in payloads]
+    data[starts[:, None] + np.arange(4)] ^= 255  # the register starts with all bits set
+    table, row = _crc_table(), np.arange(_BLOCK) * 256
+    chunks = np.array_split(data.reshape(-1, _BLOCK), -(-len(data) // (256 * _BLOCK)))
+    blocks = iter(np.concatenate([np.bitwise_xor.reduce(table.take(c + row), axis=1) for c in chunks]).tolist())
+    a, b, c, d = table[:4].tolist()
+    found = []
+    for n in counts:
+        crc = 0
+        for _ in range(n):
+            crc = a[crc & 255] ^ b[crc >> 8 & 255] ^ c[crc >> 16 & 255] ^ d[crc >> 24] ^ next(blocks)
+        crc ^= 0xFFFFFFFF
+        found.append(((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+    return found
+
+
+def _records(events: Sequence[bytes]) -> bytes:
+    """The events as a file stores them: length, its checksum, event, its checksum."""
+    sizes = [struct.pack("<Q", len(event)) for event in events]
+    known = dict(zip(unique := list(set(sizes)), _checksums(unique), strict=True))
+    parts = zip(sizes, events, _checksums(events), strict=True)
+    return b"".join(
+        size + struct.pack("<I", known[size]) + event + struct.pack("<I", crc) for size, event, crc in parts
+    )

@@ -39,7 +39,7 @@ class Classifier(L.LightningModule):
         self.clock: Clock = getattr(network, "clock", None) or Clock()
         self.plateau = schedulers.Plateau(config.scheduler, direction(config.trainer.monitor))
         self._forward = cast(Any, torch.compile(network)) if config.trainer.compile else network
-        self._weights = [p for p in network.parameters() if p.ndim >= 2]
+        self._weights: list[Tensor] = [p for p in network.parameters() if p.ndim >= 2]
         self._l1, self._l2 = losses.penalty_factors(config.regularization)
         self._reseed = config.model.name == "custom"  # a person's own layers may draw from torch's generator
         self.seen: list[tuple[Tensor, Tensor, Tensor]] = []

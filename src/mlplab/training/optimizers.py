@@ -34,7 +34,8 @@ def _muon(settings: Any, parameters: Parameters) -> Optimizer:
 def _custom(settings: Any, parameters: Parameters) -> Optimizer:
     made = locate(settings.target, "optimizer.target")(parameters, lr=settings.lr, **settings.kwargs)
     if not isinstance(made, Optimizer):
-        raise SettingError(f"optimizer.target={settings.target} must build a torch optimizer, not {type(made).__name__}")
+        kind = type(made).__name__
+        raise SettingError(f"optimizer.target={settings.target} must build a torch optimizer, not {kind}")
     return made
 
 
@@ -87,7 +88,7 @@ class Together(Optimizer):
                 if parameter in self.state:
                     part.state[parameter] = self.state[parameter]
 
-    def step(self, closure: Any = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         """One step of each; the loss is computed once."""
         loss = None
         if closure is not None:
