@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,14 @@ from mlplab import runs
 from mlplab.config import Config, SettingError
 from mlplab.config.training import TensorBoardLogger
 from mlplab.data.prepared import Prepared, prepare
+from mlplab.models.diagnostics import ROWS_PROBED, dead_units
 from mlplab.reports import figures
 from mlplab.reports.progress import ProgressBar
 from mlplab.reports.rows import write_misclassified
+from mlplab.reports.tables import write_csv
 from mlplab.reports.tensorboard import Board
 from mlplab.training import devices
+from mlplab.training.by_hand import Number, first_step
 from mlplab.training.epochs import Observer
 from mlplab.training.evaluation import Scores, probabilities_of, score
 from mlplab.training.fit import Fitted, fit
@@ -48,6 +52,8 @@ def run(config: Config, folder: Path, progress: bool = False) -> runs.Result:
         with torch_left_as_found(config):
             device = devices.resolve(config.accelerator)
             prepared = prepare(config.data, torch.float64 if config.accelerator.precision == 64 else torch.float32)
+            if config.trainer.show_first_step:
+                write_csv(runs.RunFolder(folder).first_step, Number._fields, first_step(config, prepared))
             board = make_board(config, prepared, folder)
             bar = [ProgressBar(config.trainer.max_epochs)] if progress else []
             observers: list[Observer] = [*bar, *([board] if board else [])]
@@ -134,6 +140,7 @@ def make_board(config: Config, prepared: Prepared, folder: Path) -> Board | None
         chosen.histograms,
         boundary if chosen.figures and prepared.n_features == 2 else None,
         prepared.parts["train"].x[:2] if chosen.graph else None,
+        partial(dead_units, x=prepared.parts["train"].x[:ROWS_PROBED]),
     )
 
 

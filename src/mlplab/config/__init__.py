@@ -42,7 +42,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        for check in (self._check_objective, self._check_batches, self._check_loss, self._check_regularization, self._check_accelerator, self._check_numpy):
+        for check in (self._check_objective, self._check_batches, self._check_loss, self._check_regularization, self._check_accelerator, self._check_numpy, self._check_first_step):
             check()
         return self
 
@@ -116,6 +116,23 @@ class Config(Settings):
             )
         if self.trainer.compile:
             raise ValueError("trainer.compile=true compiles torch code, and model=numpy_mlp is NumPy; use model=mlp")
+
+    def _check_first_step(self) -> None:
+        if not self.trainer.show_first_step:
+            return
+        regularized = [name for name, value in self.regularization if value is not None]
+        for wrong, instead in (
+            (not isinstance(self.model, NumpyMlp) and f"model={self.model.name}", "model=numpy_mlp"),
+            (self.data.batch_size != 1 and f"data.batch_size={self.data.batch_size}", "data.batch_size=1"),
+            (self.loss.class_weights != "none" and "loss.class_weights", "loss.class_weights=none"),
+            (regularized and f"regularization={regularized[0]}", "regularization=none"),
+            (self.optimizer.name == "custom" and "optimizer=custom", "a shipped optimizer"),
+        ):
+            if wrong:
+                raise ValueError(
+                    f"trainer.show_first_step=true follows one row through the network written out in NumPy, which "
+                    f"{wrong} does not fit; use {instead}"
+                )
 
     def _check_accelerator(self) -> None:
         chosen = self.accelerator

@@ -192,3 +192,5 @@ class Trainer(Settings):
     """Least time between two writings of the checkpoints; a killed run resumes from the last."""
     detect_anomaly: bool
     """Name the operation whose gradient became NaN (slow)."""
+    show_first_step: bool
+    """Print every number of the first step: for a tiny model=numpy_mlp and data.batch_size=1."""
