@@ -111,8 +111,8 @@ class Config(Settings):
             )
         if isinstance(self.accelerator.precision, str):
             raise ValueError(
-                f"accelerator.precision={self.accelerator.precision} is torch's, and model=numpy_mlp computes in NumPy; "
-                "use accelerator.precision=32 or 64, or model=mlp"
+                f"accelerator.precision={self.accelerator.precision} is torch's, and model=numpy_mlp computes in "
+                "NumPy; use accelerator.precision=32 or 64, or model=mlp"
             )
         if self.trainer.compile:
             raise ValueError("trainer.compile=true compiles torch code, and model=numpy_mlp is NumPy; use model=mlp")

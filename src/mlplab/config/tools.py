@@ -11,7 +11,7 @@ from mlplab.config.base import SettingError, Settings
 from mlplab.config.messages import explain
 
 Baseline = Literal[
-    "logistic_regression", "k_nearest_neighbours", "svm", "random_forest", "gradient_boosting", "sklearn_mlp"
+    "logistic_regression", "knn", "svm", "random_forest", "gradient_boosting", "sklearn_mlp"
 ]
 
 

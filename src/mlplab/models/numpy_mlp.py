@@ -86,7 +86,8 @@ class _BatchNorm(Normalize):
     """Batch normalization: the batch's moments while training, which also move the running ones; those otherwise."""
 
     def __init__(self, module: nn.BatchNorm1d, training: bool) -> None:
-        assert module.running_mean is not None and module.running_var is not None
+        assert module.running_mean is not None
+        assert module.running_var is not None
         running = None if training else (array(module.running_mean), array(module.running_var))
         super().__init__(array(module.weight), array(module.bias), module.eps, axis=0, moments=running)
         self.module = module
@@ -98,7 +99,9 @@ class _BatchNorm(Normalize):
                 raise ValueError(f"regularization=batch_norm needs more than one row in each batch: got {x.shape}")
             mean, variance = (torch.from_numpy(m[0]) for m in self.moments)
             module, share = self.module, self.module.momentum
-            assert module.running_mean is not None and module.running_var is not None and share is not None
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            assert share is not None
             assert module.num_batches_tracked is not None
             with torch.no_grad():
                 module.running_mean.lerp_(mean.to(module.running_mean), share)

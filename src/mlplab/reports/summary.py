@@ -26,7 +26,8 @@ def show(result: Result) -> None:
         show_table("The first step, by hand", ("stage", "name", "formula", "value"), rows, words=3)
     if result.metrics:
         show_scores(_title(result), result.metrics, values["data"]["rows"])
-        losses = [float(row["train/loss"] or "nan") for row in read_csv(paths.metrics)] if paths.metrics.is_file() else []
+        history = read_csv(paths.metrics) if paths.metrics.is_file() else []
+        losses = [float(row["train/loss"] or "nan") for row in history]
         verdict = judge(result.metrics, values["data"]["rows"], len(values["data"]["classes"]), losses)
         if verdict and result.status == "completed":
             console.print(str(verdict), highlight=False, markup=False)

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 from mlplab.runs import write_atomic
 
@@ -16,12 +17,16 @@ def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object
     Args:
         words: so many columns, the first ones, are words and stand to the left.
     """
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i < words else "right", overflow="fold")
+        is_word = i < words
+        widest = max(len(word) for word in name.split())
+        justify: Literal["left", "right"] = "left" if is_word else "right"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=is_word and i < 2, min_width=widest)
     for row in rows:
         table.add_row(*(_text(value) for value in row))
     Console().print(table, markup=False)

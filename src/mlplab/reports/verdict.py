@@ -51,7 +51,7 @@ def judge(
         None where there is nothing to compare.
     """
     part = "val" if rows.get("val") else "test"
-    if part not in metrics or "train" not in metrics or any(metrics[p].get("log_loss") is None for p in ("train", part)):
+    if any(metrics.get(p, {}).get("log_loss") is None for p in ("train", part)):
         return None
     train, other = metrics["train"], metrics[part]
     gap = train["accuracy"] - other["accuracy"]

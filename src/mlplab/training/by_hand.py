@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 
 from mlplab.config import Config, SettingError
+from mlplab.config.network import NumpyMlp
 from mlplab.data.batches import Batches
 from mlplab.data.prepared import Prepared
 from mlplab.models.build import build
-from mlplab.models.numpy_layers import Dense, Elementwise, output_delta, row_losses, sigmoid
+from mlplab.models.numpy_layers import Dense, Elementwise, Layer, output_delta, row_losses, sigmoid
 from mlplab.models.numpy_mlp import NumpyMLP, array
 from mlplab.training import losses, optimizers, schedulers
 
@@ -43,6 +44,7 @@ def first_step(config: Config, prepared: Prepared) -> list[Number]:
     n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
     network = build(config, prepared.n_features, n_outputs)
     assert isinstance(network, NumpyMLP)
+    assert isinstance(config.model, NumpyMlp)
     n_parameters = sum(p.numel() for p in network.parameters())
     if n_parameters > MOST_PARAMETERS:
         raise SettingError(
@@ -134,7 +136,7 @@ def _gradient_formula(name: str, place: tuple[int, ...]) -> str:
     return f"{own} {_before(layer - 1, place[1])}" if kind == "w" else own
 
 
-def _forward(layers: list[object], dense: list[Dense], logits: np.ndarray, config: Config) -> Iterator[Number]:
+def _forward(layers: list[Layer], dense: list[Dense], logits: np.ndarray, config: Config) -> Iterator[Number]:
     hidden = [layer for layer in layers if isinstance(layer, Elementwise)]
     for i, layer in enumerate(dense):
         z = hidden[i].z[0] if i < len(hidden) else logits[0]
