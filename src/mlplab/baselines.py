@@ -183,9 +183,7 @@ def write(path: Path, scored: Sequence[Scored], fingerprint: str) -> None:
         return
     values: Mapping[str, Any] = {
         "fingerprint": fingerprint,
-        "methods": [
-            {"method": s.method, "metrics": s.metrics, "seconds": s.seconds, "note": s.note} for s in scored
-        ],
+        "methods": [{"method": s.method, "metrics": s.metrics, "seconds": s.seconds, "note": s.note} for s in scored],
     }
     write_atomic(path, (json.dumps(values, indent=2) + "\n").encode())
 

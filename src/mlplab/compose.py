@@ -102,9 +102,9 @@ def explain_hydra(error: BaseException) -> str:
         path = match[1].split("@")[0]
         groups = _groups()
         if "No match in the defaults list" in text and path in settings(Config):
-            return f"{path}={'...'} is already chosen or is not a group; groups are {', '.join(groups)}."
+            return f"{path} is already chosen or is not a group; groups are {', '.join(groups)}."
         if "." not in path:
-            hint = nearest(path, groups) or nearest(path, [p for p in settings(Config)])
+            hint = nearest(path, groups) or nearest(path, settings(Config))
             leaf = [p for p in settings(Config) if p.rsplit(".", 1)[-1] == path]
             return f"there is no setting or group '{path}'.{hint or (f' Did you mean {leaf[0]!r}?' if leaf else '')}"
         return unknown(path, Config, _chosen(text))

@@ -27,7 +27,8 @@ from mlplab.training import devices
 from mlplab.training.by_hand import Number, first_step
 from mlplab.training.epochs import Observer
 from mlplab.training.evaluation import Scores, probabilities_of, score
-from mlplab.training.fit import Fitted, fit
+from mlplab.training.fit import fit
+from mlplab.training.history import Fitted
 from mlplab.training.metrics import confusion_matrix, per_class
 
 

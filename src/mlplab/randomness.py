@@ -98,7 +98,9 @@ def permutation(key: Key, n: int, device: torch.device | str = "cpu") -> Tensor:
     return bits(key, n, device=device).argsort(dim=-1, stable=True)
 
 
-def keep(key: Key, rows: int, width: int, p: float | Tensor, first_row: int = 0, device: torch.device | str = "cpu") -> Tensor:
+def keep(
+    key: Key, rows: int, width: int, p: float | Tensor, first_row: int = 0, device: torch.device | str = "cpu"
+) -> Tensor:
     """True where a unit survives dropout: bool of shape (rows, width), or (networks, rows, width).
 
     Each unit has 16 bits of its own (four units share a 64-bit word), so p is exact to 1/65536.

@@ -26,11 +26,10 @@ PLACE = ("accelerator=cpu", "accelerator.precision=64", "logger=none")
 @cache
 def config_of(*overrides: str) -> Config:
     """Iris in 3 batches an epoch, a small network, float64, nothing written; later overrides win."""
-    return load_config(*PLACE, *_last_of_each((*TINY, *overrides)))
-
-
-def _last_of_each(overrides: Sequence[str]) -> list[str]:
-    return list({text.split("=")[0]: text for text in overrides}.values())
+    last = {text.split("=")[0]: text for text in (*TINY, *PLACE, *overrides)}
+    if last.get("model", "model=mlp") != "model=mlp":
+        del last["model.hidden"]
+    return load_config(*last.values())
 
 
 def data_of(config: Config) -> Prepared:

@@ -43,9 +43,7 @@ CASES: dict[str, tuple[tuple[str, ...], Loss]] = {
     "bce": (MOONS, lambda z, y: F.binary_cross_entropy_with_logits(z[:, 0], y.double())),
     "bce, weights": (
         (*MOONS, "loss.class_weights=[1,3]"),
-        lambda z, y: _weighted(
-            F.binary_cross_entropy_with_logits(z[:, 0], y.double(), reduction="none"), WEIGHTS2[y]
-        ),
+        lambda z, y: _weighted(F.binary_cross_entropy_with_logits(z[:, 0], y.double(), reduction="none"), WEIGHTS2[y]),
     ),
     "bce, smoothed": (
         (*MOONS, "regularization=label_smoothing", "regularization.label_smoothing.epsilon=0.2"),
@@ -142,5 +140,5 @@ def test_the_network_has_the_outputs_that_the_loss_needs(loss: str, n_classes: i
 @pytest.mark.parametrize("wrong", ["loss=bce", "loss.class_weights=[1,2]"])
 def test_a_loss_that_does_not_fit_custom_data_is_refused_once_it_is_read(wrong: str) -> None:
     config = config_of("data=custom", "data.target=sklearn.datasets.load_iris", "+data.kwargs.return_X_y=true", wrong)
-    with pytest.raises(SettingError, match="data=custom has 3 classes"):
+    with pytest.raises(SettingError, match="data=custom has 3"):
         trained(config)

@@ -97,7 +97,9 @@ def test_training_equals_a_torch_loop_step_for_step(name: str) -> None:
 @pytest.mark.parametrize(("line_search", "torchs"), [("none", None), ("strong_wolfe", "strong_wolfe")])
 def test_lbfgs_searches_the_line_as_asked(line_search: str, torchs: str | None) -> None:
     config = config_of("optimizer=lbfgs", "data.batch_size=full", f"optimizer.line_search={line_search}")
-    expected = by_hand(config, lambda n: torch.optim.LBFGS(n.parameters(), 1, 20, history_size=10, line_search_fn=torchs))
+    expected = by_hand(
+        config, lambda n: torch.optim.LBFGS(n.parameters(), 1, 20, history_size=10, line_search_fn=torchs)
+    )
     assert_same_course(config, expected)
 
 
@@ -125,9 +127,15 @@ def test_defaults_of_conf_are_torchs_defaults_but_for_the_rate(name: str) -> Non
     """A tutorial's numbers carry over."""
     ours = config_of(f"optimizer={name}").optimizer.model_dump()
     theirs = {
-        **{"sgd": torch.optim.SGD, "momentum": torch.optim.SGD, "nesterov": torch.optim.SGD},
-        **{"rmsprop": torch.optim.RMSprop, "adagrad": torch.optim.Adagrad, "adam": torch.optim.Adam},
-        **{"adamw": torch.optim.AdamW, "nadam": torch.optim.NAdam, "radam": torch.optim.RAdam},
+        "sgd": torch.optim.SGD,
+        "momentum": torch.optim.SGD,
+        "nesterov": torch.optim.SGD,
+        "rmsprop": torch.optim.RMSprop,
+        "adagrad": torch.optim.Adagrad,
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "nadam": torch.optim.NAdam,
+        "radam": torch.optim.RAdam,
         "muon": torch.optim.Muon,
     }[name]([nn.Parameter(torch.zeros(2, 2))]).defaults
     chosen = {"lr", "weight_decay"} | ({"momentum", "nesterov"} if theirs.get("dampening") is not None else set())

@@ -42,7 +42,15 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        for check in (self._check_objective, self._check_batches, self._check_loss, self._check_regularization, self._check_accelerator, self._check_numpy, self._check_first_step):
+        for check in (
+            self._check_objective,
+            self._check_batches,
+            self._check_loss,
+            self._check_regularization,
+            self._check_accelerator,
+            self._check_numpy,
+            self._check_first_step,
+        ):
             check()
         return self
 
@@ -149,7 +157,9 @@ class Config(Settings):
                 f"accelerator.nodes={chosen.nodes}; use accelerator=ddp (GPUs) or accelerator=ddp_cpu (processes)"
             )
         if chosen.name in ("ddp", "ddp_cpu") and isinstance(self.optimizer, Lbfgs):
-            raise ValueError(f"optimizer=lbfgs runs on one device; use another optimizer or not accelerator={chosen.name}")
+            raise ValueError(
+                f"optimizer=lbfgs runs on one device; use another optimizer or not accelerator={chosen.name}"
+            )
 
 
 def check_loss(config: Config, n_classes: int) -> None:

@@ -12,7 +12,9 @@ class SettingError(ValueError):
 class Settings(BaseModel):
     """A typed, frozen group of settings. No field has a default here: the defaults stand once, in conf/*.yaml."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class Target(Settings):

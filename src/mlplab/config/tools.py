@@ -10,9 +10,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
 from mlplab.config.base import SettingError, Settings
 from mlplab.config.messages import explain
 
-Baseline = Literal[
-    "logistic_regression", "knn", "svm", "random_forest", "gradient_boosting", "sklearn_mlp"
-]
+Baseline = Literal["logistic_regression", "knn", "svm", "random_forest", "gradient_boosting", "sklearn_mlp"]
 
 
 class GradientCheck(Settings):

@@ -14,8 +14,15 @@ from mlplab.models.mlp import MLP
 from mlplab.models.numpy_mlp import NumpyMLP
 
 
+def dtype_of(config: Config) -> torch.dtype:
+    """Number format of weights and features."""
+    return torch.float64 if config.accelerator.precision == 64 else torch.float32
+
+
 def build(config: Config, n_features: int, n_outputs: int) -> nn.Module:
-    """The network that the settings name, float32, with initial weights addressed by `config.seed`.
+    """The network that the settings name, with initial weights addressed by `config.seed`.
+
+    float32, or float64 with accelerator.precision=64.
 
     A person's own module is built as target(n_features, n_outputs, **kwargs) under torch's generator seeded from
     `config.seed`; its weights stay its own with initialization=auto.
@@ -36,13 +43,15 @@ def build(config: Config, n_features: int, n_outputs: int) -> nn.Module:
                     f"target(n_features={n_features}, n_outputs={n_outputs}, **{model.kwargs}): {error}"
                 ) from None
         if not isinstance(network, nn.Module):
-            raise SettingError(f"model.target={model.target} must build a torch.nn.Module, not {type(network).__name__}")
+            kind = type(network).__name__
+            raise SettingError(f"model.target={model.target} must build a torch.nn.Module, not {kind}")
         if config.initialization.name == "auto":
-            return network
+            return network.to(dtype_of(config))
     else:
         kind = NumpyMLP if isinstance(model, NumpyMlp) else MLP
         network = kind(
             n_features, model.widths, n_outputs, model.bias, config.activation, config.regularization, config.seed
         )
+    network.to(dtype_of(config))  # before the weights: a float64 network gets float64 draws
     initialize(network, config.initialization, config.activation, config.seed)
     return network

@@ -9,6 +9,13 @@ from mlplab.config.training import Regularization
 from mlplab.models.layers import Clock, Dropout, activation
 
 
+class Linear(nn.Linear):
+    """nn.Linear without weights of its own drawing: mlplab.models.initialization draws them."""
+
+    def reset_parameters(self) -> None:
+        """Leave the weights as they are."""
+
+
 class MLP(nn.Module):
     """Fully connected layers, each but the last followed by normalization, activation and dropout as asked.
 
@@ -36,7 +43,7 @@ class MLP(nn.Module):
         layers: list[nn.Module] = []
         n_in = n_features
         for i, width in enumerate(widths):
-            layers.append(nn.utils.skip_init(nn.Linear, n_in, width, bias))  # initialize() fills the weights
+            layers.append(Linear(n_in, width, bias))
             if norm := regularization.batch_norm:
                 layers.append(nn.BatchNorm1d(width, norm.eps, norm.momentum))
             if layer_norm := regularization.layer_norm:
@@ -45,7 +52,7 @@ class MLP(nn.Module):
             if dropout := regularization.dropout:
                 layers.append(Dropout(dropout.p, randomness.key(seed, "dropout", i), self.clock))
             n_in = width
-        layers.append(nn.utils.skip_init(nn.Linear, n_in, n_outputs, bias))
+        layers.append(Linear(n_in, n_outputs, bias))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

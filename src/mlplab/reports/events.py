@@ -80,7 +80,7 @@ class EventFile:
 
     def add_figure(self, tag: str, figure: "Figure", step: int) -> None:
         """Write ``figure`` as an image, rendered by Agg without pyplot."""
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
 
         from mlplab.reports.figures import png
 
@@ -103,7 +103,7 @@ class EventFile:
 
     def add_graph(self, network: "torch.nn.Module", example: "torch.Tensor | tuple[torch.Tensor, ...]") -> None:
         """Write the graph of ``network``, traced in eval mode on ``example``; every module gets its own mode back."""
-        from tensorboard.compat.proto.event_pb2 import Event, TaggedRunMetadata
+        from tensorboard.compat.proto.event_pb2 import Event, TaggedRunMetadata  # pyright: ignore[reportAttributeAccessIssue]
         from torch.utils.tensorboard._pytorch_graph import graph
 
         modes = [(module, module.training) for module in network.modules()]
@@ -123,9 +123,9 @@ class EventFile:
         The tab reads a metric from the scalar of that tag, written here at the last step seen; one that is not finite
         is left out. TensorBoard takes the columns of ALL runs from one of them: name the same ones in every run.
         """
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
         from tensorboard.plugins.hparams import metadata
-        from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+        from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData  # pyright: ignore[reportAttributeAccessIssue]
 
         now, (experiment, start, end) = time.time(), (HParamsPluginData() for _ in range(3))
         for name, value in params.items():
@@ -168,7 +168,7 @@ class EventFile:
         self.close()
 
     def _add_summary(self, summary: Any, step: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
 
         self._append(Event(wall_time=time.time(), step=step, summary=summary).SerializeToString(), step)
 
@@ -182,7 +182,7 @@ class EventFile:
             self.flush()
 
 
-def _numpy(values: "Array") -> NDArray[Any]:
+def _numpy(values: Any) -> NDArray[Any]:
     return np.asarray(values) if not hasattr(values, "detach") else values.detach().float().cpu().numpy()
 
 
@@ -223,7 +223,7 @@ def _checksums(payloads: Sequence[bytes]) -> list[int]:
     counts = [-(-len(payload) // _BLOCK) for payload in payloads]
     padded = b"".join(payload.rjust(n * _BLOCK, b"\0") for n, payload in zip(counts, payloads, strict=True))
     data = np.frombuffer(bytearray(padded), np.uint8)
-    starts = np.cumsum(counts) * _BLOCK - [len(payload) for payload in payloads]
+    starts = np.cumsum(counts) * _BLOCK - np.array([len(payload) for payload in payloads])
     data[starts[:, None] + np.arange(4)] ^= 255  # the register starts with all bits set
     table, row = _crc_table(), np.arange(_BLOCK) * 256
     chunks = np.array_split(data.reshape(-1, _BLOCK), -(-len(data) // (256 * _BLOCK)))
@@ -242,8 +242,5 @@ def _checksums(payloads: Sequence[bytes]) -> list[int]:
 def _records(events: Sequence[bytes]) -> bytes:
     """The events as a file stores them: length, its checksum, event, its checksum."""
     sizes = [struct.pack("<Q", len(event)) for event in events]
-    known = dict(zip(unique := list(set(sizes)), _checksums(unique), strict=True))
-    parts = zip(sizes, events, _checksums(events), strict=True)
-    return b"".join(
-        size + struct.pack("<I", known[size]) + event + struct.pack("<I", crc) for size, event, crc in parts
-    )
+    checksums = [struct.pack("<I", checksum) for checksum in _checksums([*sizes, *events])]
+    return b"".join(itertools.chain(*zip(sizes, checksums, events, checksums[len(sizes) :], strict=False)))

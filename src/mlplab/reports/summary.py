@@ -8,7 +8,15 @@ from mlplab.reports.tables import read_csv, show_table
 from mlplab.reports.verdict import judge
 from mlplab.runs import Result, RunFolder
 
-COLUMNS = ("loss", "accuracy", "balanced_accuracy", "f1", "auroc", "log_loss", "ece")
+COLUMNS = {
+    "loss": "loss",
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced",
+    "f1": "f1",
+    "auroc": "auroc",
+    "ece": "ece",
+}
+"""Metrics shown on the screen -> heading; result.json has all of them."""
 
 
 def show(result: Result) -> None:
@@ -41,8 +49,8 @@ def show_scores(title: str, metrics: Mapping[str, Mapping[str, float]], rows: Ma
 
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
     table.add_column("")
-    for name in COLUMNS:
-        table.add_column(name.replace("_", " "), justify="right")
+    for heading in COLUMNS.values():
+        table.add_column(heading, justify="right")
     table.add_column("rows", justify="right")
     for part, of_part in metrics.items():
         shown = (of_part.get(name) for name in COLUMNS)

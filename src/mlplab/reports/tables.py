@@ -21,7 +21,14 @@ def show_table(title: str, header: Sequence[str], rows: Iterable[Sequence[object
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
     for i, name in enumerate(header):
         is_word = i < words
         widest = max(len(word) for word in name.split())

@@ -1,288 +1,103 @@
-"""Many networks of one structure as stacked tensors, with forward and backward passes written out.
-
-Parameters of the same place are one tensor (networks, ...), all of them views of one flat buffer, parameter by
-parameter. The backward kernels are those that torch's autograd itself calls; calling them directly saves the graph's
-bookkeeping, which costs more than the arithmetic of small networks, and lets gradients land in their flat buffer.
-"""
+"""Many networks of one structure: their parameters in one flat buffer, their forward and backward passes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import math
+from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlplab import randomness
+from mlplab.config import Config
+from mlplab.models.initialization import draw
 from mlplab.models.layers import Dropout
-
-aten = torch.ops.aten
-
-
-@dataclass
-class Context:
-    """What a training step's random layers need.
-
-    Attributes:
-        step: optimizer steps taken so far.
-        rows: number of rows that are real in each network's batch, (networks,), or None where all are.
-    """
-
-    step: int = 0
-    training: bool = True
-
-
-class Layer:
-    """One layer of all networks: `forward` keeps what `backward` needs."""
-
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        """(networks, rows, n_in) to (networks, rows, n_out)."""
-        raise NotImplementedError
-
-    def backward(self, grad: Tensor, needs_input: bool) -> Tensor:
-        """Gradient of the output to gradient of the input; writes those of the parameters. Frees what was kept."""
-        raise NotImplementedError
-
-    def compact(self, keep: Tensor) -> None:
-        """Leave only the networks whose numbers are in `keep`; parameters are rebound by the Stack."""
-
-
-class StackedLinear(Layer):
-    """x W' + b."""
-
-    def __init__(self, weight: Stacked, bias: Stacked | None) -> None:
-        self.weight, self.bias = weight, bias
-
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        self.x = x
-        w = self.weight.value.mT
-        return torch.bmm(x, w) if self.bias is None else torch.baddbmm(self.bias.value.unsqueeze(1), x, w)
-
-    def backward(self, grad: Tensor, needs_input: bool) -> Tensor:
-        torch.bmm(grad.mT, self.x, out=self.weight.grad)
-        if self.bias is not None:
-            torch.sum(grad, 1, out=self.bias.grad)
-        del self.x
-        return torch.bmm(grad, self.weight.value) if needs_input else grad
-
-
-class StackedActivation(Layer):
-    """An elementwise activation, by torch's own forward and backward kernels."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.module = module
-        self.kernel = KERNELS[type(module)](module)
-
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        y = self.module(x)
-        self.kept = (x, y)
-        return y
-
-    def backward(self, grad: Tensor, needs_input: bool) -> Tensor:
-        x, y = self.kept
-        del self.kept
-        return self.kernel(grad, x, y)
-
-
-Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
-
-KERNELS: dict[type[nn.Module], Callable[[Any], Kernel]] = {
-    nn.ReLU: lambda m: lambda g, x, y: aten.threshold_backward(g, y, 0),
-    nn.LeakyReLU: lambda m: lambda g, x, y: aten.leaky_relu_backward(g, x, m.negative_slope, False),
-    nn.ELU: lambda m: lambda g, x, y: aten.elu_backward(g, m.alpha, 1, 1, False, x),
-    nn.GELU: lambda m: lambda g, x, y: aten.gelu_backward(g, x),
-    nn.SiLU: lambda m: lambda g, x, y: aten.silu_backward(g, x),
-    nn.Mish: lambda m: lambda g, x, y: aten.mish_backward(g, x),
-    nn.SELU: lambda m: (
-        lambda g, x, y: aten.elu_backward(g, 1.6732632423543772848, 1.0507009873554804934, 1, False, x)
-    ),
-    nn.Softplus: lambda m: lambda g, x, y: aten.softplus_backward(g, x, m.beta, m.threshold),
-    nn.Sigmoid: lambda m: lambda g, x, y: aten.sigmoid_backward(g, y),
-    nn.Tanh: lambda m: lambda g, x, y: aten.tanh_backward(g, y),
-    nn.Identity: lambda m: lambda g, x, y: g,
-}
-
-
-class StackedPReLU(Layer):
-    """max(x, 0) + a min(x, 0), one learned a a network."""
-
-    def __init__(self, slope: Stacked) -> None:
-        self.slope = slope
-
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        self.x = x
-        return torch.where(x > 0, x, self.slope.value.view(-1, 1, 1) * x)
-
-    def backward(self, grad: Tensor, needs_input: bool) -> Tensor:
-        negative = self.x <= 0
-        self.slope.grad.copy_((grad * self.x * negative).sum((1, 2)).view_as(self.slope.grad))
-        del self.x
-        return torch.where(negative, grad * self.slope.value.view(-1, 1, 1), grad)
-
-
-class StackedDropout(Layer):
-    """Dropout with the mask that each network would have alone; p may differ from network to network."""
-
-    def __init__(self, p: Tensor, addresses: Tensor) -> None:
-        self.p, self.addresses = p, addresses
-        self._prepare()
-
-    def _prepare(self) -> None:
-        self.same = float(self.p[0]) if bool((self.p == self.p[0]).all()) else None
-        limits = [randomness.threshold(float(p)) for p in self.p]
-        self.limits = torch.tensor(limits, dtype=torch.int16, device=self.addresses.device)
-        self.scale = (1 / (1 - self.p)).view(-1, 1, 1).to(self.addresses.device)
-
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        if not context.training or self.same == 0:
-            self.mask = None
-            return x
-        address = randomness.at(self.addresses, context.step)
-        p = self.limits if self.same is None else self.same
-        kept = randomness.keep(address, x.shape[1], x.shape[2], p)
-        scale = self.scale.to(x.dtype) if self.same is None else 1 / (1 - self.same)
-        self.mask = kept.to(x.dtype).mul_(scale)
-        return x * self.mask
-
-    def backward(self, grad: Tensor, needs_input: bool) -> Tensor:
-        mask, self.mask = self.mask, None
-        return grad if mask is None else grad * mask
-
-    def compact(self, keep: Tensor) -> None:
-        self.p, self.addresses = self.p[keep.cpu()], self.addresses[keep]
-        self._prepare()
-
-
-class StackedNorm(Layer):
-    """Layer or batch normalization, differentiated by autograd over this layer alone."""
-
-    def __init__(self, weight: Stacked, bias: Stacked) -> None:
-        self.weight, self.bias = weight, bias
-
-    def normalized(self, x: Tensor, context: Context) -> Tensor:
-        """x with mean 0 and variance 1 over whatever is normalized."""
-        raise NotImplementedError
-
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        if not context.training:
-            return torch.addcmul(self.bias.value.unsqueeze(1), self.normalized(x, context), self.weight.value.unsqueeze(1))
-        with torch.enable_grad():
-            self.leaf = x.detach().requires_grad_()
-            self.out = self.normalized(self.leaf, context)
-        self.plain = self.out.detach()
-        return torch.addcmul(self.bias.value.unsqueeze(1), self.plain, self.weight.value.unsqueeze(1))
-
-    def backward(self, grad: Tensor, needs_input: bool) -> Tensor:
-        torch.sum(grad * self.plain, 1, out=self.weight.grad)
-        torch.sum(grad, 1, out=self.bias.grad)
-        (result,) = torch.autograd.grad(self.out, self.leaf, grad * self.weight.value.unsqueeze(1))
-        del self.leaf, self.out, self.plain
-        return result
-
-
-class StackedLayerNorm(StackedNorm):
-    """Over the units of each row."""
-
-    def __init__(self, weight: Stacked, bias: Stacked, eps: float) -> None:
-        super().__init__(weight, bias)
-        self.eps = eps
-
-    def normalized(self, x: Tensor, context: Context) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:], eps=self.eps)
-
-
-class StackedBatchNorm(StackedNorm):
-    """Over the rows of each network's batch; running statistics as nn.BatchNorm1d keeps them."""
-
-    def __init__(
-        self, weight: Stacked, bias: Stacked, mean: Stacked, var: Stacked, count: Stacked, eps: Tensor, momentum: Tensor
-    ) -> None:
-        super().__init__(weight, bias)
-        self.mean, self.var, self.count = mean, var, count
-        self.eps, self.momentum = eps.view(-1, 1, 1), momentum.view(-1, 1)
-
-    def normalized(self, x: Tensor, context: Context) -> Tensor:
-        if not context.training:
-            mean, var = self.mean.value.unsqueeze(1), self.var.value.unsqueeze(1)
-            return (x - mean) * torch.rsqrt(var + self.eps.to(x.dtype))
-        mean = x.mean(1, keepdim=True)
-        centered = x - mean
-        var = centered.square().mean(1, keepdim=True)
-        with torch.no_grad():
-            n, share = x.shape[1], self.momentum.to(x.dtype)
-            self.mean.value.lerp_(mean.squeeze(1), share.expand_as(self.mean.value))
-            self.var.value.lerp_(var.squeeze(1) * (n / max(n - 1, 1)), share.expand_as(self.var.value))
-            self.count.value.add_(1)
-        return centered * torch.rsqrt(var + self.eps.to(x.dtype))
-
-    def compact(self, keep: Tensor) -> None:
-        self.eps, self.momentum = self.eps[keep.cpu()], self.momentum[keep.cpu()]
-
-
-class Stacked:
-    """One parameter (or buffer) of all networks: `value` and `grad` are views (networks, *shape) of flat buffers."""
-
-    def __init__(self, name: str, shape: tuple[int, ...]) -> None:
-        self.name, self.shape = name, shape
-        self.value: Tensor = torch.empty(0)
-        self.grad: Tensor = torch.empty(0)
+from mlplab.models.mlp import MLP
+from mlplab.sweeps.layers import (
+    Context,
+    Layer,
+    Stacked,
+    StackedActivation,
+    StackedBatchNorm,
+    StackedDropout,
+    StackedLayerNorm,
+    StackedLinear,
+    StackedPReLU,
+)
 
 
 class Stack:
-    """The stacked form of networks like `template`.
+    """The stacked form of several networks of one structure.
 
     Args:
-        templates: one network a job, built by `mlplab.models.build` but perhaps without weights; the first tells the
-            structure, all tell their dropout.
+        template: a plain network of that structure, built by `mlplab.models.build`.
+        configs: settings of each network: its initial weights, dropout and normalization.
     """
 
-    def __init__(self, templates: list[Any], device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, template: MLP, configs: Sequence[Config], device: torch.device, dtype: torch.dtype) -> None:
         self.device, self.dtype = device, dtype
         self.parameters: list[Stacked] = []
         self.buffers: list[Stacked] = []
         self.layers: list[Layer] = []
-        self.n = len(templates)
-        for i, module in enumerate(templates[0].layers):
-            same = [t.layers[i] for t in templates]
-            self.layers.append(self._stacked(f"layers.{i}", module, same))
+        self.n = len(configs)
+        n_dropouts = 0
+        for i, module in enumerate(template.layers):
+            self.layers.append(self._stacked(f"layers.{i}", module, configs, n_dropouts))
+            n_dropouts += isinstance(module, Dropout)
         self.values = torch.empty(0)
         self.grads = torch.empty(0)
-        self._allocate(self.n)
+        self._allocate()
+        self._initialize(template, configs)
 
-    def _new(self, name: str, tensor: Tensor, to: list[Stacked]) -> Stacked:
-        made = Stacked(name, tuple(tensor.shape))
-        to.append(made)
-        return made
-
-    def _stacked(self, name: str, module: nn.Module, same: list[Any]) -> Layer:
-        def own(part: str) -> Stacked:
-            return self._new(f"{name}.{part}", getattr(module, part), self.parameters)
+    def _stacked(self, name: str, module: nn.Module, configs: Sequence[Config], n_dropouts: int) -> Layer:
+        def own(part: str, to: list[Stacked] = self.parameters) -> Stacked:
+            made = Stacked(f"{name}.{part}", tuple(getattr(module, part).shape))
+            to.append(made)
+            return made
 
         if isinstance(module, nn.Linear):
             weight = own("weight")
             return StackedLinear(weight, own("bias") if module.bias is not None else None)
         if isinstance(module, Dropout):
-            addresses = torch.tensor([m.address for m in same], dtype=torch.int64, device=self.device)
-            return StackedDropout(torch.tensor([m.p for m in same], dtype=torch.float64), addresses)
+            keys = [randomness.key(c.seed, "dropout", n_dropouts) for c in configs]
+            rates = [c.regularization.dropout.p for c in configs if c.regularization.dropout]
+            addresses = torch.tensor(keys, dtype=torch.int64, device=self.device)
+            return StackedDropout(torch.tensor(rates, dtype=torch.float64), addresses)
         if isinstance(module, nn.PReLU):
             return StackedPReLU(own("weight"))
         if isinstance(module, nn.LayerNorm):
             return StackedLayerNorm(own("weight"), own("bias"), module.eps)
         if isinstance(module, nn.BatchNorm1d):
             weight, bias = own("weight"), own("bias")
-            kept = [
-                self._new(f"{name}.{part}", getattr(module, part), self.buffers)
-                for part in ("running_mean", "running_var", "num_batches_tracked")
-            ]
-            eps = torch.tensor([m.eps for m in same], dtype=torch.float64)
-            return StackedBatchNorm(weight, bias, *kept, eps, torch.tensor([m.momentum for m in same]))
+            mean, var, count = (own(part, self.buffers) for part in _PARTS[2:])
+            norms = [c.regularization.batch_norm for c in configs if c.regularization.batch_norm]
+            eps = torch.tensor([n.eps for n in norms], dtype=torch.float64, device=self.device)
+            momentum = torch.tensor([n.momentum for n in norms], dtype=torch.float64, device=self.device)
+            return StackedBatchNorm(weight, bias, mean, var, count, eps, momentum)
         return StackedActivation(module)
 
-    def _allocate(self, n: int) -> None:
-        total = sum(p.value.numel() if p.value.numel() else n * _size(p.shape) for p in self.parameters)
-        total = sum(n * _size(p.shape) for p in self.parameters)
+    def _initialize(self, template: MLP, configs: Sequence[Config]) -> None:
+        plain = template.state_dict()
+        for p in (*self.parameters, *self.buffers):
+            p.value.copy_(plain[p.name])  # normalization and slopes start alike in all networks
+        linear = [layer for layer in self.layers if isinstance(layer, StackedLinear)]
+        kinds: dict[str, list[int]] = {}
+        for m, config in enumerate(configs):
+            kinds.setdefault(config.initialization.model_dump_json(), []).append(m)
+        for members in kinds.values():
+            first, seeds = configs[members[0]], [configs[m].seed for m in members]
+            for i, layer in enumerate(linear):
+                address = _keys(seeds, "weight", i), _keys(seeds, "bias", i)
+                n_out, n_in = layer.weight.shape
+                last = i == len(linear) - 1
+                drawn = draw(first.initialization, first.activation, address, n_out, n_in, last)
+                layer.weight.value[members] = drawn[0].to(self.values)
+                if layer.bias is not None:
+                    layer.bias.value[members] = drawn[1].to(self.values)
+
+    def _allocate(self) -> None:
+        n = self.n
+        total = sum(n * math.prod(p.shape) for p in self.parameters)
         self.values = torch.zeros(total, device=self.device, dtype=self.dtype)
         self.grads = torch.zeros_like(self.values)
         for p, value, grad in zip(self.parameters, self.views(self.values), self.views(self.grads), strict=True):
@@ -293,17 +108,22 @@ class Stack:
 
     def views(self, flat: Tensor) -> list[Tensor]:
         """Each parameter's part of a flat buffer, as (networks, *shape)."""
-        sizes = [self.n * _size(p.shape) for p in self.parameters]
+        sizes = [self.n * math.prod(p.shape) for p in self.parameters]
         return [part.view(self.n, *p.shape) for part, p in zip(flat.split(sizes), self.parameters, strict=True)]
 
-    def load(self, m: int, state: dict[str, Tensor]) -> None:
-        """Give network m the weights of a plain network."""
-        for p in (*self.parameters, *self.buffers):
-            p.value[m].copy_(state[p.name])
+    def snapshot(self) -> list[Tensor]:
+        """Copies of all parameters and buffers, each (networks, *shape)."""
+        return [p.value.clone() for p in (*self.parameters, *self.buffers)]
 
-    def state(self, m: int) -> dict[str, Tensor]:
-        """The state_dict of network m, on the CPU, as the plain network would give it."""
-        order = {p.name: p.value[m].detach().to("cpu", copy=True) for p in (*self.parameters, *self.buffers)}
+    def refresh(self, snapshot: list[Tensor], which: Tensor) -> None:
+        """Bring some networks of a snapshot up to date."""
+        for copy, p in zip(snapshot, (*self.parameters, *self.buffers), strict=True):
+            copy[which] = p.value[which]
+
+    def state(self, snapshot: list[Tensor], m: int) -> dict[str, Tensor]:
+        """The state_dict of network m in a snapshot, on the CPU, as the plain network would give it."""
+        names = [p.name for p in (*self.parameters, *self.buffers)]
+        order = {name: copy[m].to("cpu", copy=True) for name, copy in zip(names, snapshot, strict=True)}
         return {name: order[name] for name in sorted(order, key=_place)}
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
@@ -323,7 +143,7 @@ class Stack:
         cut = [[v[keep] for v in self.views(flat)] for flat in (self.values, *flats)]
         buffers = [b.value[keep] for b in self.buffers]
         self.n = len(keep)
-        self._allocate(self.n)
+        self._allocate()
         for p, value in zip(self.parameters, cut[0], strict=True):
             p.value.copy_(value)
         for b, value in zip(self.buffers, buffers, strict=True):
@@ -333,11 +153,8 @@ class Stack:
         return [torch.cat([v.reshape(-1) for v in parts]) for parts in cut[1:]]
 
 
-def _size(shape: tuple[int, ...]) -> int:
-    size = 1
-    for n in shape:
-        size *= n
-    return size
+def _keys(seeds: list[int], *purpose: str | int) -> Tensor:
+    return torch.tensor([randomness.key(seed, *purpose) for seed in seeds], dtype=torch.int64)
 
 
 _PARTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")

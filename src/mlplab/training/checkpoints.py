@@ -7,20 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins import TorchCheckpointIO
 
 from mlplab.config import Config, SettingError, parse
 from mlplab.data.prepared import Prepared
 from mlplab.runs import write_atomic
 
 FORMAT = 1
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Lightning's checkpoint files under a temporary name first."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        save(checkpoint, Path(path))
 
 
 def save(content: dict[str, Any], path: Path) -> None:
@@ -61,6 +53,33 @@ def best_content(
         "fingerprint": prepared.fingerprint,
         "epoch": epoch,
         "value": value,
+    }
+
+
+def last_content(
+    config: Config,
+    network: dict[str, torch.Tensor],
+    optimizer: list[dict[str, Any]],
+    plateau: dict[str, Any],
+    selection: dict[str, Any],
+    history: list[dict[str, float]],
+    best: dict[str, torch.Tensor],
+) -> dict[str, Any]:
+    """The state of a training after an epoch. No generator's state: every draw is a function of seed and step.
+
+    Args:
+        optimizer: for each parameter, in the network's order, the optimizer's state under torch's names.
+    """
+    return {
+        "format": FORMAT,
+        "config": config.model_dump(),
+        "epochs": len(history),
+        "network": network,
+        "optimizer": optimizer,
+        "plateau": plateau,
+        "selection": selection,
+        "history": history,
+        "best": best,
     }
 
 

@@ -135,9 +135,7 @@ class Classifier(L.LightningModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         if batch.x.device == device:
             return batch
-        return batch._replace(
-            x=batch.x.to(device, non_blocking=True), y=batch.y.to(device, non_blocking=True)
-        )
+        return batch._replace(x=batch.x.to(device, non_blocking=True), y=batch.y.to(device, non_blocking=True))
 
 
 def _gathered(local: Tensor) -> Tensor:

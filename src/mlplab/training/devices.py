@@ -41,7 +41,5 @@ def resolve(settings: Accelerator) -> str:
     else:
         device = "cpu"
     if settings.precision == "16-mixed" and device == "cpu":
-        raise SettingError(
-            f"accelerator.precision=16-mixed needs a GPU; this machine has {has}. Use bf16-mixed or 32."
-        )
+        raise SettingError(f"accelerator.precision=16-mixed needs a GPU; this machine has {has}. Use bf16-mixed or 32.")
     return device

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import math
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 import lightning.pytorch as L
 import torch
@@ -15,11 +12,11 @@ from torch import Tensor
 
 from mlplab.data.prepared import Prepared
 from mlplab.runs import RunFolder
+from mlplab.training import checkpoints
 from mlplab.training.classifier import Classifier
 from mlplab.training.evaluation import score
+from mlplab.training.history import Diverged, MetricsFile, Row, likely_cause
 from mlplab.training.selection import Selection
-
-Row = dict[str, float]
 
 
 class Observer(Protocol):
@@ -33,14 +30,6 @@ class Observer(Protocol):
 
     def close(self) -> None:
         """The training is over, whatever its end."""
-
-
-class Diverged(Exception):
-    """The loss became NaN or infinite; `step` says at which step, counted from 0."""
-
-    def __init__(self, step: int, cause: str) -> None:
-        super().__init__(f"the loss became NaN or infinite at step {step}: {cause}")
-        self.step, self.cause = step, cause
 
 
 class EpochEnd(L.Callback):
@@ -86,9 +75,7 @@ class EpochEnd(L.Callback):
         if self.val is not None:
             if self.val.x.device != pl_module.device:
                 self.val = self.val.to(pl_module.device)
-            scores = score(
-                pl_module.network, self.val, pl_module.config, pl_module.n_classes, pl_module.class_weights
-            )
+            scores = score(pl_module.network, self.val, pl_module.config, pl_module.n_classes, pl_module.class_weights)
             row |= {f"val/{name}": v for name, v in scores.metrics.items()}
         row["seconds"] = time.monotonic() - self._started
         self.history.append(row)
@@ -111,7 +98,19 @@ class EpochEnd(L.Callback):
         if self.folder is None:
             return
         self.write_best()
-        trainer.save_checkpoint(self.folder.last)
+        classifier = trainer.lightning_module
+        assert isinstance(classifier, Classifier)
+        optimizer, network = trainer.optimizers[0], classifier.network
+        content = checkpoints.last_content(
+            classifier.config,
+            {k: v.detach().cpu() for k, v in network.state_dict().items()},
+            [_on_cpu(optimizer.state.get(p, {})) for p in network.parameters() if p.requires_grad],
+            classifier.plateau.state_dict(),
+            self.selection.state_dict(),
+            self.history,
+            self.best_weights,
+        )
+        checkpoints.save(content, self.folder.last)
         self._written = time.monotonic()
 
     def write_best(self) -> None:
@@ -125,14 +124,7 @@ class EpochEnd(L.Callback):
         bad = (~values.isfinite()).nonzero()
         if len(bad):
             step = epoch * classifier.batches_per_epoch + int(bad[0])
-            raise Diverged(step, _likely_cause(classifier, values[: int(bad[0])].tolist(), self.history))
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"selection": self.selection.state_dict(), "history": self.history, "best_weights": self.best_weights}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.selection.load_state_dict(state_dict["selection"])
-        self.history, self.best_weights = state_dict["history"], state_dict["best_weights"]
+            raise Diverged(step, likely_cause(classifier.config, values[: int(bad[0])].tolist(), self.history))
 
     def close(self) -> None:
         """Close files and observers."""
@@ -142,38 +134,11 @@ class EpochEnd(L.Callback):
             observer.close()
 
 
-def _likely_cause(classifier: Classifier, before: list[float], history: list[Row]) -> str:
-    config = classifier.config
-    losses = [row["train/loss"] for row in history] + before
-    rate = f"optimizer.lr={config.optimizer.lr:g}"
-    if config.accelerator.precision == "16-mixed":
-        return "16-bit numbers overflow above 65504; use accelerator.precision=bf16-mixed or 32"
-    if len(losses) >= 2 and losses[-1] > 2 * min(losses):
-        return (
-            f"it had grown from {min(losses):.3g} to {losses[-1]:.3g}, so the steps are too long: lower {rate}, add "
-            "scheduler.warmup_epochs=1 or regularization=gradient_clipping"
-        )
-    if not losses:
-        return f"at the first step already: the features or the initial weights are too large, or {rate} is"
-    return f"a single step too long: lower {rate}, or add regularization=gradient_clipping"
-
-
-class MetricsFile:
-    """metrics.csv: a header and one row an epoch, on disk as soon as the epoch has ended."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: TextIO | None = None
-
-    def append(self, row: Row) -> None:
-        """Write one row; the first one gives the columns."""
-        if self._file is None:
-            self._file = self.path.open("a", newline="")
-            csv.writer(self._file).writerow(row)
-        csv.writer(self._file).writerow("" if isinstance(v, float) and math.isnan(v) else v for v in row.values())
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
+def _on_cpu(state: Any) -> Any:
+    if isinstance(state, Tensor):
+        return state.detach().cpu()
+    if isinstance(state, dict):
+        return {name: _on_cpu(value) for name, value in state.items()}
+    if isinstance(state, list):
+        return [_on_cpu(value) for value in state]
+    return state

@@ -8,13 +8,12 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import lightning.pytorch as L
 import torch
 from lightning.pytorch.strategies import DDPStrategy
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlplab.config import Config, check_loss
 from mlplab.config.base import SettingError
@@ -24,31 +23,12 @@ from mlplab.models.build import build
 from mlplab.runs import RunFolder
 from mlplab.training import checkpoints, losses
 from mlplab.training.classifier import Classifier
-from mlplab.training.epochs import Diverged, EpochEnd, Observer, Row
+from mlplab.training.epochs import EpochEnd, Observer
+from mlplab.training.history import Diverged, Fitted
 from mlplab.training.selection import Selection
 
 
-@dataclass
-class Fitted:
-    """A finished training."""
-
-    network: nn.Module
-    """With the weights of the best epoch, on the CPU, in evaluation mode."""
-    history: list[Row]
-    best_epoch: int
-    seconds: float
-    rows_seen: int
-    """Rows that training steps looked at, all epochs together."""
-    device: str
-    class_weights: Tensor | None
-    diverged: Diverged | None
-    main: bool
-    """Whether this is the process that writes the record (of several, the first)."""
-
-
-def fit(
-    config: Config, prepared: Prepared, device: str, folder: RunFolder | None, observers: list[Observer]
-) -> Fitted:
+def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | None, observers: list[Observer]) -> Fitted:
     """Train the network that a Config describes.
 
     Args:
@@ -67,8 +47,6 @@ def fit(
     train = prepared.parts["train"]
     n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
     network = build(config, _n_inputs(prepared), n_outputs)
-    if config.accelerator.precision == 64:
-        network.double()
     monitor = config.trainer.monitor if len(prepared.parts["val"]) else None
     if monitor is None and config.regularization.early_stopping:
         raise SettingError(
@@ -123,15 +101,16 @@ def fit(
         network.load_state_dict(epochs.best_weights)
     per_epoch = min(len(loader) * loader.batch_size, len(train))
     return Fitted(
-        network.eval(),
-        epochs.history,
-        epochs.selection.best_epoch,
-        seconds,
-        per_epoch * len(epochs.history),
-        device,
-        weights,
-        diverged,
-        main,
+        network=network.eval(),
+        history=epochs.history,
+        best_epoch=epochs.selection.best_epoch,
+        seconds=seconds,
+        rows_seen=per_epoch * len(epochs.history),
+        n_parameters=sum(p.numel() for p in network.parameters()),
+        device=device,
+        class_weights=weights,
+        diverged=diverged,
+        main=main,
     )
 
 
@@ -166,7 +145,6 @@ def make_trainer(config: Config, device: str, epochs: EpochEnd) -> L.Trainer:
         deterministic=chosen.deterministic,
         detect_anomaly=config.trainer.detect_anomaly,
         callbacks=[epochs],
-        plugins=[checkpoints.AtomicCheckpointIO()],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -179,11 +157,10 @@ def make_trainer(config: Config, device: str, epochs: EpochEnd) -> L.Trainer:
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
     """Silence Lightning's notes on hardware and its own products; its warnings about the user's code stay."""
-    names = ["lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda", "lightning.fabric"]
-    loggers = [logging.getLogger(name) for name in names]
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     before = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.WARNING)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")

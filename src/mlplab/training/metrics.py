@@ -4,12 +4,9 @@ Leading dimensions ("networks") are free: ``(..., rows, n_classes)``. All sums o
 integers (floats go through a fixed-point form first), so neither the order of the rows, nor the number of threads,
 nor the other networks in the call can change a single bit of a sum.
 
-Sources of the definitions:
-
-* scikit-learn's user guide, "Metrics and scoring": accuracy, balanced accuracy, macro precision/recall/F1, log loss.
-* Mann and Whitney (1947), "On a test of whether one of two random variables is stochastically larger than the
-  other"; Hanley and McNeil (1982), "The meaning and use of the area under a ROC curve": AUROC as a rank statistic.
-* Guo, Pleiss, Sun and Weinberger (2017), "On Calibration of Modern Neural Networks": expected calibration error.
+Sources: scikit-learn's user guide, "Metrics and scoring"; Mann and Whitney (1947) and Hanley and McNeil (1982), "The
+meaning and use of the area under a ROC curve" (AUROC as a rank statistic); Guo, Pleiss, Sun and Weinberger (2017), "On
+Calibration of Modern Neural Networks" (expected calibration error).
 """
 
 import math
@@ -61,15 +58,13 @@ def compute(probs: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """All metrics in ``METRICS``; the predicted class is the most probable one (ties: the lowest index).
 
     * ``accuracy``: share of rows predicted correctly.
-    * ``balanced_accuracy``: mean recall over the classes that occur in the targets (scikit-learn's
-      ``balanced_accuracy_score``).
+    * ``balanced_accuracy``: mean recall over the classes in the targets (scikit-learn's ``balanced_accuracy_score``).
     * ``precision``, ``recall``, ``f1``: mean over the classes that occur in the targets or in the predictions, a
       class with an empty denominator counting 0 (scikit-learn's ``average="macro", zero_division=0``).
     * ``auroc``: two classes: probability that a row of class 1 has a higher p(1) than a row of class 0, ties counted
       half (Mann-Whitney; Hanley and McNeil 1982). More classes: the same for each class against the rest, averaged
       over the classes that occur in the targets. NaN when the targets hold only one class.
-    * ``log_loss``: mean of -log p(true class), natural logarithm, p clipped to ``[eps, 1 - eps]`` with the eps of
-      the dtype of ``probs`` (scikit-learn's ``log_loss``).
+    * ``log_loss``: mean of -ln p(true class), p clipped to ``[eps, 1 - eps]`` of its dtype (scikit-learn's).
     * ``ece``: expected calibration error of the top-label confidence in 15 equal-width bins (Guo et al. 2017):
       the sum over bins of |number correct - sum of confidence| / rows. Bins are chosen in float32, hold their lower
       edge and not their upper one, and a confidence of exactly 1 has a bin of its own, all as in torchmetrics'
@@ -81,8 +76,8 @@ def compute(probs: Tensor, targets: Tensor) -> dict[str, Tensor]:
             so ``(rows,)`` is shared by all networks.
 
     Returns:
-        name -> float64 ``(...)``. Every metric is NaN with zero rows, and for a network with any probability that is
-        not finite (it diverged); the other networks are not affected.
+        name -> float64 ``(...)``. All NaN with zero rows, and for a network with a probability that is not finite
+        (it diverged); the other networks are not affected.
 
     Raises:
         ValueError: the numbers of rows differ, or a target or a finite probability is out of range.
@@ -110,6 +105,9 @@ def confusion_matrix(predictions: Tensor, targets: Tensor, n_classes: int) -> Te
 
     Returns:
         int64 ``(..., n_classes, n_classes)``, laid out like scikit-learn's ``confusion_matrix``.
+
+    Raises:
+        ValueError: the numbers of rows differ, or a class is out of range.
     """
     if predictions.shape[-1] != targets.shape[-1]:
         raise ValueError(f"targets have {targets.shape[-1]} rows and predictions {predictions.shape[-1]}")
@@ -145,9 +143,8 @@ def _check_classes(classes: Tensor, n_classes: int, what: str) -> None:
 
 def _count(cells: Tensor, n_cells: int) -> Tensor:
     """``(networks, rows)`` cell numbers -> ``(networks, n_cells)`` counts."""
-    networks = cells.shape[0]
-    offsets = torch.arange(networks, device=cells.device).unsqueeze(-1) * n_cells
-    return torch.bincount((cells + offsets).flatten(), minlength=networks * n_cells).reshape(networks, n_cells)
+    networks = torch.arange(len(cells), device=cells.device).unsqueeze(-1)
+    return torch.bincount((cells + networks * n_cells).flatten(), minlength=len(cells) * n_cells).reshape(-1, n_cells)
 
 
 def _precision_recall_f1(hits: Tensor, predicted: Tensor, actual: Tensor) -> Tensor:
@@ -187,15 +184,14 @@ def _compute_flat(probs: Tensor, targets: Tensor) -> dict[str, Tensor]:
     predicted = _count(predictions, n_classes)
     scores, scale = _fixed_point(_precision_recall_f1(hits, predicted, actual), n_classes, 1.0)
     totals = scores.sum(dim=-1).double() / scale
-    in_targets = (actual > 0).sum(dim=-1)
     precision, recall, f1 = totals / ((actual + predicted) > 0).sum(dim=-1)
 
     true_probs = probs.gather(-1, targets.unsqueeze(-1)).squeeze(-1).clamp(eps, 1 - eps)
     losses, loss_scale = _fixed_point(-true_probs.double().log(), rows, -math.log(eps))
     result = {
         "accuracy": hits.sum(dim=-1).double() / rows,
-        # A class that is not in the targets has recall 0: the two means differ in the number of classes only.
-        "balanced_accuracy": totals[1] / in_targets,
+        # A class that is not in the targets has recall 0: the mean recalls differ in the number of classes only.
+        "balanced_accuracy": totals[1] / (actual > 0).sum(dim=-1),
         "precision": precision,
         "recall": recall,
         "f1": f1,
@@ -218,13 +214,10 @@ def _auroc(probs: Tensor, targets: Tensor, actual: Tensor) -> Tensor:
     positive = (targets.unsqueeze(1) == classes.unsqueeze(-1)).reshape(-1, rows)
     step = max(1, _BLOCK // rows)
     lead = [_pairs_lead(*block) for block in zip(scores.split(step), positive.split(step), strict=True)]
-    pairs = actual * (rows - actual)
+    pairs = actual * (rows - actual)  # none: the class, or every other class, is absent, and twice_u is 0 too
     twice_u = torch.cat(lead).reshape_as(pairs) + pairs
-
-    # Class by class: no pairs means that the class, or its complement, is absent.
     areas, scale = _fixed_point(twice_u.double() / (2 * pairs).clamp(min=1), n_classes, 1.0)
-    defined = pairs > 0
-    return areas.masked_fill(~defined, 0).sum(dim=-1).double() / scale / defined.sum(dim=-1)
+    return areas.sum(dim=-1).double() / scale / (pairs > 0).sum(dim=-1)
 
 
 def _pairs_lead(scores: Tensor, positive: Tensor) -> Tensor:

@@ -1,0 +1,256 @@
+"""Trains a group of jobs as one batched program; each job ends with what it would have had alone."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlplab.models.build import build
+from mlplab.sweeps.group_data import StackedBatches, StackedPart
+from mlplab.sweeps.objective import Objective
+from mlplab.sweeps.plan import Job
+from mlplab.sweeps.stack import Context, Stack
+from mlplab.sweeps.updates import Update, Value, spread
+from mlplab.training import losses, schedulers
+from mlplab.training.evaluation import ROWS_AT_ONCE
+from mlplab.training.history import Diverged, Row, likely_cause
+from mlplab.training.metrics import compute, probabilities
+from mlplab.training.selection import Selection, direction
+
+
+@dataclass
+class Trained:
+    """What became of one job."""
+
+    job: Job
+    selection: Selection
+    plateau: schedulers.Plateau
+    history: list[Row] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    last: dict[str, Tensor] = field(default_factory=dict)
+    optimizer: list[dict[str, Tensor]] = field(default_factory=list)
+    diverged: Diverged | None = None
+    seconds: float = 0.0
+
+
+Report = Callable[[int, int, float], None]
+
+
+class FusedTraining:
+    """The training of one group.
+
+    Args:
+        report: told after each epoch (epochs done, networks left, best monitored value so far).
+    """
+
+    def __init__(self, jobs: Sequence[Job], device: torch.device, report: Report | None = None) -> None:
+        config, prepared = jobs[0].config, jobs[0].prepared
+        self.config, self.report = config, report
+        self.dtype = torch.float64 if config.accelerator.precision == 64 else torch.float32
+        n_inputs = prepared.parts["train"].x[:1].flatten(1).shape[1]
+        with torch.random.fork_rng(devices=[]):
+            template = build(config, n_inputs, losses.n_outputs(config.loss.name, prepared.n_classes))
+        self.stack = Stack(template, [job.config for job in jobs], device, self.dtype)  # type: ignore[arg-type]
+        self.update = Update(self.stack, [job.config.optimizer for job in jobs])
+        self.objective = Objective(self.stack, jobs)
+        self.train = StackedPart.stack([job.prepared.parts["train"] for job in jobs], device)
+        self.batches = StackedBatches(self.train, jobs)
+        val = [job.prepared.parts["val"] for job in jobs]
+        self.val = StackedPart.stack(val, device) if len(val[0]) else None
+        monitor = config.trainer.monitor
+        self.all = [
+            Trained(
+                job,
+                Selection(monitor if self.val else None, job.config.regularization.early_stopping),
+                schedulers.Plateau(job.config.scheduler, direction(monitor)),
+            )
+            for job in jobs
+        ]
+        self.alive = list(self.all)
+        self.best = self.stack.snapshot()
+        self._rates: list[float] = []
+        self._rate: Value = 0.0
+
+    @torch.no_grad()
+    def run(self) -> list[Trained]:
+        """Train to the end; one result a job, in the jobs' order."""
+        started = time.perf_counter()
+        for epoch in range(self.config.trainer.max_epochs):
+            rows, finite = self._epoch(epoch)
+            for row in rows:
+                row["seconds"] = time.perf_counter() - started
+            self._take_in(epoch, rows, finite)
+            if self.report:
+                found = [t.selection.best for t in self.all if not math.isnan(t.selection.best)]
+                pick = max if self.all[0].selection.mode == "max" else min
+                self.report(epoch + 1, len(self.alive), pick(found, default=math.nan))
+            if not self.alive:
+                break
+        self._retire(list(range(len(self.alive))), self.stack.snapshot())
+        seconds = time.perf_counter() - started
+        for trained in self.all:
+            trained.seconds = seconds / len(self.all)
+        return self.all
+
+    def _epoch(self, epoch: int) -> tuple[list[Row], list[tuple[int, list[float]] | None]]:
+        """One pass over the training parts; a row of scores and the first bad step (or None) of each network."""
+        seen: list[tuple[Tensor, Tensor, Tensor, Tensor | None]] = []
+        n_batches = len(self.batches)
+        context = Context()
+        for i, batch in enumerate(self.batches.epoch(epoch)):
+            context.step = epoch * n_batches + i
+            rate = self._rate_at(context.step, n_batches)
+            x, targets = self.objective.perturbed(batch, context.step)
+            logits = self.stack.forward(x.flatten(2), context)
+            loss, grad = self.objective.loss_and_gradient(logits, targets, batch.real)
+            self.stack.backward(grad)
+            self.objective.constrain_gradient(rate)
+            self.update.step(rate)
+            self.objective.constrain_weights()
+            seen.append((loss, logits, batch.y, batch.real))
+        scores = self._seen_scores(seen)
+        rows: list[Row] = []
+        parts = {"train": scores}
+        if self.val is not None:
+            parts["val"] = self._val_scores(self.val)
+        columns = {f"{part}/{name}": v for part, of_part in parts.items() for name, v in of_part.items()}
+        for m in range(self.stack.n):
+            row: Row = {"epoch": epoch, "step": (epoch + 1) * n_batches, "lr": self._rates[m]}
+            rows.append(row | {name: values[m] for name, values in columns.items()})
+        return rows, _first_bad(torch.stack([loss for loss, *_ in seen]))
+
+    def _rate_at(self, step: int, n_batches: int) -> Value:
+        """Each network's learning rate at a step, laid out over the flat buffer if they differ."""
+        total = self.config.trainer.max_epochs * n_batches
+        factors: dict[str, float] = {}
+        rates = []
+        for t in self.alive:
+            settings = t.job.config.scheduler
+            kind = self._scheduler_ids[id(settings)]
+            if kind not in factors:
+                factors[kind] = schedulers.factor(settings, step, n_batches, total)
+            rates.append(t.job.config.optimizer.lr * (factors[kind] * t.plateau.factor))
+        if rates != self._rates:
+            self._rates = rates
+            self._rate = rates[0] if all(r == rates[0] for r in rates) else spread(self.stack, rates)
+        return self._rate
+
+    @property
+    def _scheduler_ids(self) -> dict[int, str]:
+        if not hasattr(self, "_ids"):
+            self._ids = {id(t.job.config.scheduler): t.job.config.scheduler.model_dump_json() for t in self.all}
+        return self._ids
+
+    def _seen_scores(self, seen: list[Any]) -> dict[str, list[float]]:
+        per_batch = torch.stack([loss for loss, *_ in seen]).double()
+        logits, y = torch.cat([s[1] for s in seen], 1), torch.cat([s[2] for s in seen], 1)
+        real = [
+            torch.full((self.stack.n,), float(s[2].shape[1]), dtype=torch.float64, device=y.device)
+            if s[3] is None
+            else s[3].sum(1).double()
+            for s in seen
+        ]
+        rows = torch.stack(real)
+        loss = (per_batch * rows).sum(0) / rows.sum(0)
+        padded = any(s[3] is not None for s in seen)
+        n_rows = rows.sum(0).long() if padded else None
+        return {"loss": loss.tolist(), **_metrics(logits, y, n_rows)}
+
+    def _val_scores(self, val: StackedPart) -> dict[str, list[float]]:
+        logits = self.logits(val)
+        y = val.y[val.of]
+        n_rows = None if val.even else val.n_rows
+        real = None if n_rows is None else torch.arange(y.shape[1], device=y.device) < n_rows[:, None]
+        return {"loss": self.objective.data_loss(logits, y, real).tolist(), **_metrics(logits, y, n_rows)}
+
+    def logits(self, part: StackedPart) -> Tensor:
+        """Logits (networks, most rows, n_outputs) in evaluation mode."""
+        context = Context(training=False)
+        chunks = []
+        for start in range(0, part.x.shape[1], ROWS_AT_ONCE):
+            x = part.x[:, start : start + ROWS_AT_ONCE]
+            x = x.expand(self.stack.n, *x.shape[1:]) if part.shared else x[part.of]
+            chunks.append(self.stack.forward(x.flatten(2), context))
+        return torch.cat(chunks, 1) if len(chunks) > 1 else chunks[0]
+
+    def _take_in(self, epoch: int, rows: list[Row], first_bad: list[tuple[int, list[float]] | None]) -> None:
+        improved, leaving = [], []
+        for m, (trained, row, bad) in enumerate(zip(self.alive, rows, first_bad, strict=True)):
+            if bad is not None:
+                step, before = bad
+                cause = likely_cause(trained.job.config, before, trained.history)
+                trained.diverged = Diverged(epoch * len(self.batches) + step, cause)
+                leaving.append(m)
+                continue
+            trained.history.append(row)
+            if trained.selection.update(epoch, row.get(trained.selection.monitor or "")):
+                improved.append(m)
+            trained.plateau.update(row.get(self.config.trainer.monitor, row["train/loss"]))
+            if trained.selection.stop:
+                leaving.append(m)
+        if len(improved) == len(self.alive):
+            self.best = self.stack.snapshot()
+        elif improved:
+            self.stack.refresh(self.best, torch.tensor(improved, device=self.stack.device))
+        if leaving:
+            self._retire(leaving, self.stack.snapshot())
+            self._compact([m for m in range(len(self.alive)) if m not in set(leaving)])
+
+    def _retire(self, leaving: list[int], now: list[Tensor]) -> None:
+        """Keep what networks that leave the batch came to."""
+        state = {name: self.stack.views(flat) for name, flat in self.update.state.items()}
+        for m in leaving:
+            trained = self.alive[m]
+            if trained.history:
+                trained.best = self.stack.state(self.best, m)
+            trained.last = self.stack.state(now, m)
+            trained.optimizer = [
+                {name: views[i][m].to("cpu", copy=True) for name, views in state.items()}
+                for i in range(len(self.stack.parameters))
+            ]
+
+    def _compact(self, keep: list[int]) -> None:
+        self.alive = [self.alive[m] for m in keep]
+        if not keep:
+            return
+        which = torch.tensor(keep, device=self.stack.device)
+        self.best = [copy[which] for copy in self.best]
+        state = self.stack.compact(which, list(self.update.state.values()))
+        self.update.compact(keep, state)
+        self.objective.compact(keep)
+        self.train = self.train.compact(which)
+        self.batches.compact(which, self.train)
+        self.val = self.val.compact(which) if self.val is not None else None
+        self._rates = []
+
+
+def _metrics(logits: Tensor, y: Tensor, n_rows: Tensor | None) -> dict[str, list[float]]:
+    """Metrics of each network over its real rows; padding, if any, may stand anywhere only in the last batch."""
+    if n_rows is None:
+        return {name: v.tolist() for name, v in compute(probabilities(logits), y).items()}
+    found: dict[str, list[float]] = {}
+    for n in n_rows.unique().tolist():
+        which = (n_rows == n).nonzero().squeeze(1)
+        for name, values in compute(probabilities(logits[which, :n]), y[which, :n]).items():
+            column = found.setdefault(name, [math.nan] * len(n_rows))
+            for m, value in zip(which.tolist(), values.tolist(), strict=True):
+                column[m] = value
+    return found
+
+
+def _first_bad(per_batch: Tensor) -> list[tuple[int, list[float]] | None]:
+    """First step of the epoch whose loss is not finite, with the losses before it, of each network."""
+    finite = per_batch.isfinite()
+    if bool(finite.all()):
+        return [None] * per_batch.shape[1]
+    found: list[tuple[int, list[float]] | None] = []
+    for m in range(per_batch.shape[1]):
+        bad = (~finite[:, m]).nonzero()
+        found.append((int(bad[0]), per_batch[: int(bad[0]), m].tolist()) if len(bad) else None)
+    return found

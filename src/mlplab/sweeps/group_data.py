@@ -1,0 +1,135 @@
+"""The data of a group of jobs as stacked tensors, and each network's batches in its own order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mlplab import randomness
+from mlplab.data.prepared import Part
+from mlplab.sweeps.plan import Job
+
+
+@dataclass
+class StackedPart:
+    """One part of the data of every network. Networks with the same data share it.
+
+    Attributes:
+        x: (data sets, most rows, n_features); y: (data sets, most rows); rows that only fill up are 0.
+        of: which data set each network uses, (networks,).
+        n_rows: real rows of each network, (networks,).
+    """
+
+    x: Tensor
+    y: Tensor
+    of: Tensor
+    n_rows: Tensor
+
+    @classmethod
+    def stack(cls, parts: Sequence[Part], device: torch.device) -> StackedPart:
+        """Stack the parts of the networks, each distinct one once."""
+        distinct: dict[int, int] = {}
+        for part in parts:
+            distinct.setdefault(id(part), len(distinct))
+        chosen = {distinct[id(part)]: part for part in parts}
+        most = max(len(part) for part in parts)
+        x = torch.zeros(len(chosen), most, *parts[0].x.shape[1:], dtype=parts[0].x.dtype)
+        y = torch.zeros(len(chosen), most, dtype=torch.int64)
+        for i, part in chosen.items():
+            x[i, : len(part)], y[i, : len(part)] = part.x, part.y
+        of = torch.tensor([distinct[id(part)] for part in parts], device=device)
+        return cls(x.to(device), y.to(device), of, torch.tensor([len(part) for part in parts], device=device))
+
+    def compact(self, keep: Tensor) -> StackedPart:
+        """Only some networks."""
+        return StackedPart(self.x, self.y, self.of[keep], self.n_rows[keep])
+
+    @property
+    def shared(self) -> bool:
+        """Whether all networks use one data set."""
+        return len(self.x) == 1
+
+    @property
+    def even(self) -> bool:
+        """Whether all networks have the same number of rows."""
+        return bool((self.n_rows == self.n_rows[0]).all())
+
+
+@dataclass
+class StackedBatch:
+    """One batch of every network.
+
+    Attributes:
+        x: (networks, rows, n_features). y: (networks, rows).
+        real: 1 for rows that count and 0 for those that fill up, (networks, rows), or None where all count.
+    """
+
+    x: Tensor
+    y: Tensor
+    real: Tensor | None
+
+
+class StackedBatches:
+    """Batches of the training part for every network, in the order that each would have alone."""
+
+    def __init__(self, part: StackedPart, jobs: Sequence[Job]) -> None:
+        config = jobs[0].config
+        self.part = part
+        most = part.x.shape[1]
+        size = config.data.batch_size
+        self.size = most if size == "full" else min(size, most)
+        in_all = -(-most // self.size)
+        self.fixed = config.trainer.overfit
+        self.n = 1 if self.fixed else min(config.trainer.max_batches or in_all, in_all)
+        keys = [randomness.key(job.config.seed, "order") for job in jobs]
+        self.keys = torch.tensor(keys, dtype=torch.int64, device=part.x.device)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def compact(self, keep: Tensor, part: StackedPart) -> None:
+        """Only some networks."""
+        self.part, self.keys = part, self.keys[keep]
+
+    def order(self, epoch: int) -> Tensor | None:
+        """Row numbers (networks, most rows) of an epoch, real rows first; None where one batch is all rows."""
+        most = self.part.x.shape[1]
+        if self.size >= most:
+            return None
+        address = randomness.at(self.keys, 0 if self.fixed else epoch)
+        assert isinstance(address, Tensor)
+        draws = randomness.bits(address, most)
+        if not self.part.even:
+            beyond = torch.arange(most, device=draws.device) >= self.part.n_rows[:, None]
+            draws.masked_fill_(beyond, torch.iinfo(torch.int64).max)
+        return draws.argsort(dim=-1, stable=True)
+
+    def epoch(self, epoch: int) -> Iterator[StackedBatch]:
+        """The batches of an epoch."""
+        part, order = self.part, self.order(epoch)
+        of, most = part.of, part.x.shape[1]
+        positions = torch.arange(most, device=part.x.device)
+        for i in range(self.n):
+            start, stop = i * self.size, min((i + 1) * self.size, most)
+            real = None
+            if stop == most and not part.even:
+                real = positions[start:stop] < part.n_rows[:, None]
+            if order is None:
+                x, y = part.x[:, start:stop], part.y[:, start:stop]
+                shared = (x.expand(len(of), *x.shape[1:]), y.expand(len(of), -1)) if part.shared else (x[of], y[of])
+                yield StackedBatch(*shared, real)
+                continue
+            rows = order[:, start:stop]
+            if part.shared:
+                yield StackedBatch(part.x[0][rows], part.y[0][rows], real)
+            else:
+                yield StackedBatch(part.x[of[:, None], rows], part.y[of[:, None], rows], real)
+
+
+def one_hot(y: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
+    """Target probabilities (..., n_classes) of classes (...)."""
+    return F.one_hot(y, n_classes).to(dtype)

@@ -1,0 +1,229 @@
+"""The layers of many networks of one structure, with forward and backward passes written out.
+
+The backward kernels are those that torch's autograd itself calls; calling them directly saves the graph's
+bookkeeping, which costs more than the arithmetic of small networks, and lets gradients land in their flat buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mlplab import randomness
+
+aten = torch.ops.aten
+
+
+@dataclass
+class Context:
+    """What a training step's random layers need.
+
+    Attributes:
+        step: optimizer steps taken so far.
+        training: whether dropout draws and batch statistics are taken.
+    """
+
+    step: int = 0
+    training: bool = True
+
+
+class Stacked:
+    """One parameter (or buffer) of all networks: `value` and `grad` are views (networks, *shape) of flat buffers."""
+
+    def __init__(self, name: str, shape: tuple[int, ...]) -> None:
+        self.name, self.shape = name, shape
+        self.value: Tensor = torch.empty(0)
+        self.grad: Tensor = torch.empty(0)
+
+
+class Layer:
+    """One layer of all networks: `forward` keeps what `backward` needs."""
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        """(networks, rows, n_in) to (networks, rows, n_out)."""
+        raise NotImplementedError
+
+    def backward(self, grad: Tensor, needs_input: bool) -> Tensor:
+        """Gradient of the output to gradient of the input; writes those of the parameters. Frees what was kept."""
+        raise NotImplementedError
+
+    def compact(self, keep: Tensor) -> None:
+        """Leave only the networks whose numbers are in `keep`; parameters are rebound by the Stack."""
+
+
+class StackedLinear(Layer):
+    """x W' + b."""
+
+    def __init__(self, weight: Stacked, bias: Stacked | None) -> None:
+        self.weight, self.bias = weight, bias
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        self.x = x
+        w = self.weight.value.mT
+        return torch.bmm(x, w) if self.bias is None else torch.baddbmm(self.bias.value.unsqueeze(1), x, w)
+
+    def backward(self, grad: Tensor, needs_input: bool) -> Tensor:
+        torch.bmm(grad.mT, self.x, out=self.weight.grad)
+        if self.bias is not None:
+            torch.sum(grad, 1, out=self.bias.grad)
+        del self.x
+        return torch.bmm(grad, self.weight.value) if needs_input else grad
+
+
+class StackedActivation(Layer):
+    """An elementwise activation, by torch's own forward and backward kernels."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.kernel = KERNELS[type(module)](module)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        y = self.module(x)
+        self.kept = (x, y)
+        return y
+
+    def backward(self, grad: Tensor, needs_input: bool) -> Tensor:
+        x, y = self.kept
+        del self.kept
+        return self.kernel(grad, x, y)
+
+
+Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+KERNELS: dict[type[nn.Module], Callable[[Any], Kernel]] = {
+    nn.ReLU: lambda m: lambda g, x, y: aten.threshold_backward(g, y, 0),
+    nn.LeakyReLU: lambda m: lambda g, x, y: aten.leaky_relu_backward(g, x, m.negative_slope, False),
+    nn.ELU: lambda m: lambda g, x, y: aten.elu_backward(g, m.alpha, 1, 1, False, x),
+    nn.GELU: lambda m: lambda g, x, y: aten.gelu_backward(g, x),
+    nn.SiLU: lambda m: lambda g, x, y: aten.silu_backward(g, x),
+    nn.Mish: lambda m: lambda g, x, y: aten.mish_backward(g, x),
+    nn.SELU: lambda m: lambda g, x, y: aten.elu_backward(g, 1.6732632423543772848, 1.0507009873554804934, 1, False, x),
+    nn.Softplus: lambda m: lambda g, x, y: aten.softplus_backward(g, x, m.beta, m.threshold),
+    nn.Sigmoid: lambda m: lambda g, x, y: aten.sigmoid_backward(g, y),
+    nn.Tanh: lambda m: lambda g, x, y: aten.tanh_backward(g, y),
+    nn.Identity: lambda m: lambda g, x, y: g,
+}
+
+
+class StackedPReLU(Layer):
+    """max(x, 0) + a min(x, 0), one learned a a network."""
+
+    def __init__(self, slope: Stacked) -> None:
+        self.slope = slope
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        self.x = x
+        return torch.where(x > 0, x, self.slope.value.view(-1, 1, 1) * x)
+
+    def backward(self, grad: Tensor, needs_input: bool) -> Tensor:
+        negative = self.x <= 0
+        self.slope.grad.copy_((grad * self.x * negative).sum((1, 2)).view_as(self.slope.grad))
+        del self.x
+        return torch.where(negative, grad * self.slope.value.view(-1, 1, 1), grad)
+
+
+class StackedDropout(Layer):
+    """Dropout with the mask that each network would have alone; p may differ from network to network."""
+
+    def __init__(self, p: Tensor, addresses: Tensor) -> None:
+        self.p, self.addresses = p, addresses
+        self._prepare()
+
+    def _prepare(self) -> None:
+        self.same = float(self.p[0]) if bool((self.p == self.p[0]).all()) else None
+        limits = [randomness.threshold(float(p)) for p in self.p]
+        self.limits = torch.tensor(limits, dtype=torch.int16, device=self.addresses.device)
+        self.scale = (1 / (1 - self.p)).view(-1, 1, 1).to(self.addresses.device)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        if not context.training or self.same == 0:
+            self.mask = None
+            return x
+        address = randomness.at(self.addresses, context.step)
+        p = self.limits if self.same is None else self.same
+        kept = randomness.keep(address, x.shape[1], x.shape[2], p)
+        scale = self.scale.to(x.dtype) if self.same is None else 1 / (1 - self.same)
+        self.mask = kept.to(x.dtype).mul_(scale)
+        return x * self.mask
+
+    def backward(self, grad: Tensor, needs_input: bool) -> Tensor:
+        mask, self.mask = self.mask, None
+        return grad if mask is None else grad * mask
+
+    def compact(self, keep: Tensor) -> None:
+        self.p, self.addresses = self.p[keep.cpu()], self.addresses[keep]
+        self._prepare()
+
+
+class StackedNorm(Layer):
+    """Layer or batch normalization, differentiated by autograd over this layer alone."""
+
+    def __init__(self, weight: Stacked, bias: Stacked) -> None:
+        self.weight, self.bias = weight, bias
+
+    def normalized(self, x: Tensor, context: Context) -> Tensor:
+        """x with mean 0 and variance 1 over whatever is normalized."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        if not context.training:
+            return self._affine(self.normalized(x, context))
+        with torch.enable_grad():
+            self.leaf = x.detach().requires_grad_()
+            self.out = self.normalized(self.leaf, context)
+        self.plain = self.out.detach()
+        return self._affine(self.plain)
+
+    def _affine(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.bias.value.unsqueeze(1), x, self.weight.value.unsqueeze(1))
+
+    def backward(self, grad: Tensor, needs_input: bool) -> Tensor:
+        torch.sum(grad * self.plain, 1, out=self.weight.grad)
+        torch.sum(grad, 1, out=self.bias.grad)
+        (result,) = torch.autograd.grad(self.out, self.leaf, grad * self.weight.value.unsqueeze(1))
+        del self.leaf, self.out, self.plain
+        return result
+
+
+class StackedLayerNorm(StackedNorm):
+    """Over the units of each row."""
+
+    def __init__(self, weight: Stacked, bias: Stacked, eps: float) -> None:
+        super().__init__(weight, bias)
+        self.eps = eps
+
+    def normalized(self, x: Tensor, context: Context) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], eps=self.eps)
+
+
+class StackedBatchNorm(StackedNorm):
+    """Over the rows of each network's batch; running statistics as nn.BatchNorm1d keeps them."""
+
+    def __init__(
+        self, weight: Stacked, bias: Stacked, mean: Stacked, var: Stacked, count: Stacked, eps: Tensor, momentum: Tensor
+    ) -> None:
+        super().__init__(weight, bias)
+        self.mean, self.var, self.count = mean, var, count
+        self.eps, self.momentum = eps.view(-1, 1, 1), momentum.view(-1, 1)
+
+    def normalized(self, x: Tensor, context: Context) -> Tensor:
+        if not context.training:
+            mean, var = self.mean.value.unsqueeze(1), self.var.value.unsqueeze(1)
+            return (x - mean) * torch.rsqrt(var + self.eps.to(x.dtype))
+        mean = x.mean(1, keepdim=True)
+        centered = x - mean
+        var = centered.square().mean(1, keepdim=True)
+        with torch.no_grad():
+            n, share = x.shape[1], self.momentum.to(x.dtype)
+            self.mean.value.lerp_(mean.squeeze(1), share.expand_as(self.mean.value))
+            self.var.value.lerp_(var.squeeze(1) * (n / max(n - 1, 1)), share.expand_as(self.var.value))
+            self.count.value.add_(1)
+        return centered * torch.rsqrt(var + self.eps.to(x.dtype))
+
+    def compact(self, keep: Tensor) -> None:
+        self.eps, self.momentum = self.eps[keep.cpu()], self.momentum[keep.cpu()]
