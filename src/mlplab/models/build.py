@@ -48,8 +48,8 @@ def build(config: Config, n_features: int, n_outputs: int) -> nn.Module:
         if config.initialization.name == "auto":
             return network.to(dtype_of(config))
     else:
-        kind = NumpyMLP if isinstance(model, NumpyMlp) else MLP
-        network = kind(
+        network_class = NumpyMLP if isinstance(model, NumpyMlp) else MLP
+        network = network_class(
             n_features, model.widths, n_outputs, model.bias, config.activation, config.regularization, config.seed
         )
     network.to(dtype_of(config))  # before the weights: a float64 network gets float64 draws

@@ -51,8 +51,6 @@ def first_step(config: Config, prepared: Prepared) -> list[Number]:
             f"trainer.show_first_step=true prints every number, and model.hidden={config.model.hidden} makes "
             f"{n_parameters} parameters; use a network of at most {MOST_PARAMETERS}"
         )
-    if config.accelerator.precision == 64:
-        network.double()
     batch = next(iter(Batches(prepared.parts["train"], config.data.batch_size, config.seed)))
     layers = network.written_out(batch.x)
     dense = [layer for layer in layers if isinstance(layer, Dense)]
