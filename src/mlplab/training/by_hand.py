@@ -51,7 +51,11 @@ def first_step(config: Config, prepared: Prepared) -> list[Number]:
             f"trainer.show_first_step=true prints every number, and model.hidden={config.model.hidden} makes "
             f"{n_parameters} parameters; use a network of at most {MOST_PARAMETERS}"
         )
-    batch = next(iter(Batches(prepared.parts["train"], config.data.batch_size, config.seed)))
+    chosen = config.trainer
+    batches = Batches(
+        prepared.parts["train"], config.data.batch_size, config.seed, limit=chosen.max_batches, fixed=chosen.overfit
+    )
+    batch = next(iter(batches))
     layers = network.written_out(batch.x)
     dense = [layer for layer in layers if isinstance(layer, Dense)]
     before = [array(p).copy() for p in network.parameters()]
@@ -71,8 +75,7 @@ def first_step(config: Config, prepared: Prepared) -> list[Number]:
     for p, g in zip(network.parameters(), gradients, strict=True):
         p.grad = torch.from_numpy(g)
     optimizer = optimizers.build(config.optimizer, network.parameters())
-    steps = -(-len(prepared.parts["train"]) // batch.x.shape[0])
-    factor = schedulers.factor(config.scheduler, 0, steps, config.trainer.max_epochs * steps)
+    factor = schedulers.factor(config.scheduler, 0, len(batches), chosen.max_epochs * len(batches))
     for group in optimizer.param_groups:
         group["lr"] *= factor
     optimizer.step()
