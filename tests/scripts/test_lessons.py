@@ -8,6 +8,7 @@ from scripts.command import refusal, script
 from mlplab.reports.tables import read_csv
 
 
+@pytest.mark.slow
 def test_gradcheck_names_the_worst_parameter_and_leaves_nothing_behind(tmp_path: Path) -> None:
     run = script("gradcheck", "model=numpy_mlp", "activation=elu", "model.hidden=[5,4]", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
