@@ -141,8 +141,9 @@ def read_result(folder: Path) -> Result:
 
 
 def discard_if_empty(folder: Path) -> None:
-    """Remove a run folder in which nothing but the composed config was written."""
-    if folder.is_dir() and all(p.name == ".hydra" or p.suffix == ".log" for p in folder.iterdir()):
+    """Remove a run's or sweep's folder in which nothing but the composed config was written."""
+    composed = (".hydra", "multirun.yaml")
+    if folder.is_dir() and all(p.name in composed or p.suffix == ".log" for p in folder.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # its parent, outputs/<name>, unless it holds other runs
             folder.parent.rmdir()

@@ -169,6 +169,8 @@ class TensorBoardLogger(Settings):
     """Confusion matrix, ROC and precision-recall curves, and the decision boundary of two-feature data."""
     graph: bool
     """The network's graph."""
+    in_sweeps: bool
+    """The same three for each job of a sweep, which costs more than training small networks; scalars always are."""
 
 
 Logger = Annotated[PlainLogger | TensorBoardLogger, Field(discriminator="name")]

@@ -55,7 +55,7 @@ class Board:
     def on_batch(self, epoch: int, batch: int, n_batches: int) -> None:
         """Scalars are written once an epoch."""
 
-    def on_epoch(self, row: Mapping[str, float], classifier: Any) -> None:
+    def on_epoch(self, row: Mapping[str, float], classifier: Any, wall_time: float | None = None) -> None:
         """Write the epoch's scores, and now and then histograms and the decision boundary."""
         epoch = int(row["epoch"])
         scalars = {name: v for name, v in row.items() if name not in ("epoch", "step", "seconds")}
@@ -66,7 +66,7 @@ class Board:
             scalars |= self.dead(classifier.network) if self.dead else {}
             if epoch % self.every == 0:
                 self._histograms(classifier.network, epoch)
-        self.file.add_scalars(scalars, epoch)
+        self.file.add_scalars(scalars, epoch, wall_time)
         if self.boundary is not None and epoch % self.every == 0:
             self.file.add_figure("decision_boundary", self.boundary(classifier.network), epoch)
         self.last_step = epoch

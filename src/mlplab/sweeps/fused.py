@@ -18,7 +18,7 @@ from mlplab.sweeps.plan import Job
 from mlplab.sweeps.stack import Context, Stack
 from mlplab.sweeps.updates import Update, Value, spread
 from mlplab.training import losses, schedulers
-from mlplab.training.evaluation import ROWS_AT_ONCE
+from mlplab.training.evaluation import ROWS_AT_ONCE, Scores
 from mlplab.training.history import Diverged, Row, likely_cause
 from mlplab.training.metrics import compute, probabilities
 from mlplab.training.selection import Selection, direction
@@ -35,6 +35,7 @@ class Trained:
     best: dict[str, Tensor] = field(default_factory=dict)
     last: dict[str, Tensor] = field(default_factory=dict)
     optimizer: list[dict[str, Tensor]] = field(default_factory=list)
+    scores: dict[str, Scores] = field(default_factory=dict)
     diverged: Diverged | None = None
     seconds: float = 0.0
 
@@ -63,6 +64,7 @@ class FusedTraining:
         self.batches = StackedBatches(self.train, jobs)
         val = [job.prepared.parts["val"] for job in jobs]
         self.val = StackedPart.stack(val, device) if len(val[0]) else None
+        self.test = StackedPart.stack([job.prepared.parts["test"] for job in jobs], device)
         monitor = config.trainer.monitor
         self.all = [
             Trained(
@@ -118,7 +120,7 @@ class FusedTraining:
         rows: list[Row] = []
         parts = {"train": scores}
         if self.val is not None:
-            parts["val"] = self._val_scores(self.val)
+            parts["val"] = self._scores(self.val, self.logits(self.val))
         columns = {f"{part}/{name}": v for part, of_part in parts.items() for name, v in of_part.items()}
         for m in range(self.stack.n):
             row: Row = {"epoch": epoch, "step": (epoch + 1) * n_batches, "lr": self._rates[m]}
@@ -162,10 +164,9 @@ class FusedTraining:
         n_rows = rows.sum(0).long() if padded else None
         return {"loss": loss.tolist(), **_metrics(logits, y, n_rows)}
 
-    def _val_scores(self, val: StackedPart) -> dict[str, list[float]]:
-        logits = self.logits(val)
-        y = val.y[val.of]
-        n_rows = None if val.even else val.n_rows
+    def _scores(self, part: StackedPart, logits: Tensor) -> dict[str, list[float]]:
+        y = part.y[part.of]
+        n_rows = None if part.even else part.n_rows
         real = None if n_rows is None else torch.arange(y.shape[1], device=y.device) < n_rows[:, None]
         return {"loss": self.objective.data_loss(logits, y, real).tolist(), **_metrics(logits, y, n_rows)}
 
@@ -203,7 +204,8 @@ class FusedTraining:
             self._compact([m for m in range(len(self.alive)) if m not in set(leaving)])
 
     def _retire(self, leaving: list[int], now: list[Tensor]) -> None:
-        """Keep what networks that leave the batch came to."""
+        """Keep what networks that leave the batch came to, and score their best weights on every part."""
+        self._score_best(leaving)
         state = {name: self.stack.views(flat) for name, flat in self.update.state.items()}
         for m in leaving:
             trained = self.alive[m]
@@ -214,6 +216,22 @@ class FusedTraining:
                 {name: views[i][m].to("cpu", copy=True) for name, views in state.items()}
                 for i in range(len(self.stack.parameters))
             ]
+
+    def _score_best(self, leaving: list[int]) -> None:
+        """The scores that result.json holds; the test part is read here and nowhere else."""
+        now = self.stack.snapshot()
+        self.stack.restore(self.best)
+        parts = {"train": self.train, **({"val": self.val} if self.val is not None else {}), "test": self.test}
+        for name, part in parts.items():
+            logits = self.logits(part)
+            columns = self._scores(part, logits)
+            probs = probabilities(logits).cpu()
+            for m in leaving:
+                if self.alive[m].history:
+                    metrics = {metric: values[m] for metric, values in columns.items()}
+                    n_rows = len(self.alive[m].job.prepared.parts[name])
+                    self.alive[m].scores[name] = Scores(metrics, probs[m, :n_rows].clone())
+        self.stack.restore(now)
 
     def _compact(self, keep: list[int]) -> None:
         self.alive = [self.alive[m] for m in keep]
@@ -227,6 +245,7 @@ class FusedTraining:
         self.train = self.train.compact(which)
         self.batches.compact(which, self.train)
         self.val = self.val.compact(which) if self.val is not None else None
+        self.test = self.test.compact(which)
         self._rates = []
 
 

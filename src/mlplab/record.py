@@ -1,0 +1,129 @@
+"""What a finished training leaves in its run folder, whether it ran alone or in a fused sweep."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mlplab import runs
+from mlplab.config import Config
+from mlplab.config.training import TensorBoardLogger
+from mlplab.data.prepared import Prepared
+from mlplab.models.diagnostics import ROWS_PROBED, dead_units
+from mlplab.reports import figures
+from mlplab.reports.rows import write_misclassified
+from mlplab.reports.tensorboard import Board
+from mlplab.training.evaluation import Scores, probabilities_of
+from mlplab.training.history import Fitted
+from mlplab.training.metrics import confusion_matrix, per_class
+
+
+def beginning(config: Config) -> dict[str, Any]:
+    """What result.json says before anything has happened."""
+    return {
+        "status": "failed",
+        "name": config.name,
+        "metrics": {},
+        "seed": config.seed,
+        "versions": runs.versions(),
+        "git_commit": runs.git_commit(),
+        "command": " ".join(sys.argv),
+    }
+
+
+def outcome(config: Config, prepared: Prepared, fitted: Fitted, scores: dict[str, Scores]) -> dict[str, Any]:
+    """What result.json says of a training that has ended, well or not."""
+    values: dict[str, Any] = {
+        "status": "diverged" if fitted.diverged else "completed",
+        "metrics": {name: s.metrics for name, s in scores.items()},
+        "best_epoch": fitted.best_epoch,
+        "epochs": len(fitted.history),
+        "samples_per_second": fitted.rows_seen / max(fitted.seconds, 1e-9),
+        "n_parameters": fitted.n_parameters,
+        "device": fitted.device,
+        "precision": config.accelerator.precision,
+        "data": prepared.describe(),
+    }
+    part, name = config.objective.split("/")
+    values["objective"] = values["metrics"].get(part, {}).get(name) if not fitted.diverged else None
+    if fitted.diverged:
+        values["failure"] = {
+            "message": str(fitted.diverged),
+            "step": fitted.diverged.step,
+            "cause": fitted.diverged.cause,
+            "traceback": None,
+        }
+    for part in ("val", "test"):
+        if part in scores:
+            predicted = scores[part].probs.argmax(1)
+            matrix = confusion_matrix(predicted, prepared.parts[part].y, prepared.n_classes)
+            values[f"{part}_confusion_matrix"] = matrix.tolist()
+            values[f"{part}_per_class"] = dict(zip(prepared.class_names, per_class(matrix), strict=True))
+    return values
+
+
+def wants_pictures(config: Config, in_sweep: bool) -> TensorBoardLogger | None:
+    """The logger's settings if this run draws pictures, histograms and the graph; sweeps do so only when asked."""
+    chosen = config.logger
+    return chosen if isinstance(chosen, TensorBoardLogger) and (chosen.in_sweeps or not in_sweep) else None
+
+
+def make_board(config: Config, prepared: Prepared, folder: Path, in_sweep: bool) -> Board | None:
+    """The run's TensorBoard events, if the logger is tensorboard."""
+    if not isinstance(config.logger, TensorBoardLogger):
+        return None
+    pictures = wants_pictures(config, in_sweep)
+
+    def boundary(network: torch.nn.Module) -> Any:
+        train = prepared.parts["train"]
+        predict = probabilities_of(network, prepared.preprocess, config.accelerator.precision)
+        names = prepared.feature_names, prepared.class_names
+        return figures.decision_boundary(predict, prepared.raw[train.rows], train.y.numpy(), *names)
+
+    return Board(
+        folder,
+        config.model_dump(exclude_none=True),
+        config.trainer.max_epochs,
+        histograms=pictures is not None and pictures.histograms,
+        boundary=boundary if pictures and pictures.figures and prepared.n_features == 2 else None,
+        example=prepared.parts["train"].x[:2] if pictures and pictures.graph else None,
+        dead=partial(dead_units, x=prepared.parts["train"].x[:ROWS_PROBED]),
+    )
+
+
+def write_end(
+    config: Config,
+    prepared: Prepared,
+    fitted: Fitted,
+    scores: dict[str, Scores],
+    folder: Path,
+    board: Board | None,
+    in_sweep: bool,
+) -> None:
+    """Write the wrongly told test rows, the figures, and what TensorBoard shows of the end."""
+    paths = runs.RunFolder(folder)
+    pictures = wants_pictures(config, in_sweep)
+    drawn: dict[str, Any] = {}
+    curves = None
+    if "test" in scores:
+        test, names = prepared.parts["test"], prepared.class_names
+        targets, probs = test.y.numpy(), scores["test"].probs.double().numpy()
+        write_misclassified(paths.misclassified, test.rows, targets, probs, names, prepared.feature_names, prepared.raw)
+        if pictures and pictures.figures and bool(scores["test"].probs.isfinite().all()):
+            curves = (names, targets, probs)
+            matrix = confusion_matrix(scores["test"].probs.argmax(1), test.y, len(names)).numpy()
+            drawn["confusion_matrix"] = figures.confusion_matrix(matrix, names)
+            drawn["roc"] = figures.roc_curves(probs, targets, names)
+            drawn["precision_recall"] = figures.precision_recall_curves(probs, targets, names)
+    if pictures and pictures.figures and fitted.history:
+        columns = {name: [row[name] for row in fitted.history] for name in fitted.history[0]}
+        drawn["learning_curves"] = figures.learning_curves(columns, fitted.best_epoch)
+    for name, figure in drawn.items():
+        figures.save(figure, paths.figures / f"{name}.png")
+    if board:
+        board.finish({name: s.metrics for name, s in scores.items()}, drawn, curves)
+        board.file.close()
