@@ -98,9 +98,7 @@ def test_wine_on_stratified_splits() -> None:
     """The split with random_state 42 is 0.967 +- 0.022, five splits together at least 0.98."""
     one = seeds(10, "experiment=wine_mlp", "data.stratified=true")
     assert 0.945 <= fmean(one) <= 0.989
-    five = [
-        fmean(seeds(10, "experiment=wine_mlp", "data.stratified=true", f"data.split_seed={s}")) for s in range(5)
-    ]
+    five = [fmean(seeds(10, "experiment=wine_mlp", "data.stratified=true", f"data.split_seed={s}")) for s in range(5)]
     assert fmean(five) >= 0.98
 
 

@@ -164,7 +164,7 @@ class TensorBoardLogger(Settings):
 
     name: Literal["tensorboard"]
     histograms: bool
-    """Histograms of weights and gradients, and norms of each layer's gradient."""
+    """Histograms of weights and gradients, each layer's gradient norm and share of dead ReLU units."""
     figures: bool
     """Confusion matrix, ROC and precision-recall curves, and the decision boundary of two-feature data."""
     graph: bool
