@@ -20,6 +20,8 @@ def train(values: DictConfig) -> float | None:
         in_sweep = hydra_values.mode == RunMode.MULTIRUN
         result = run(to_config(values), Path(hydra_values.runtime.output_dir), progress=True, in_sweep=in_sweep)
         show(result)
+        if result.status != "completed" and not in_sweep:
+            raise SystemExit(1)
     return result.objective
 
 

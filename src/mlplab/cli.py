@@ -65,7 +65,8 @@ def plain_errors() -> Iterator[None]:
         if full:
             raise
         if "Config group override" in str(error):  # Hydra's ValueError for a group given as a number
-            refuse(f"{error}; name an option, as in optimizer=adam")
+            numbers = [a for a in sys.argv[1:] if re.fullmatch(r"[\w/]+=-?[\d.e]+", a)]
+            refuse(f"{', '.join(numbers)}: a group needs the name of an option, as in optimizer=adam")
         print(f"failed: {type(error).__name__}: {error}", file=sys.stderr)
         print("HYDRA_FULL_ERROR=1 before the command shows the traceback.", file=sys.stderr)
         raise SystemExit(1) from None

@@ -91,9 +91,9 @@ def explain_hydra(error: BaseException) -> str:
     from mlplab.config.messages import nearest, settings, unknown
 
     text = str(error)
-    if match := re.search(r"Could not find '([^']+)'", text):
+    if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = match[1].rpartition("/")
-        options = sorted(re.findall(r"^\t(\S+)$", text, re.M))
+        options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
         given = f"{group}={option}" if group else option
         return f"{given} is not an option; {', '.join(options)} are.{nearest(option, options)}"
     if match := re.search(r"In '[^']+': Could not find '([^']+)'", text):

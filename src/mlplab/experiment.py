@@ -19,6 +19,7 @@ from mlplab.reports.progress import ProgressBar
 from mlplab.reports.tables import write_csv
 from mlplab.training import devices
 from mlplab.training.by_hand import Number, first_step
+from mlplab.training.checks import check_fits
 from mlplab.training.epochs import Observer
 from mlplab.training.evaluation import Scores, score
 from mlplab.training.fit import fit
@@ -46,6 +47,7 @@ def run(config: Config, folder: Path, progress: bool = False, in_sweep: bool = F
         with torch_left_as_found():
             device = devices.resolve(config.accelerator)
             prepared = prepare(config.data, dtype_of(config))
+            check_fits(config, prepared)
             if config.trainer.show_first_step:
                 write_csv(runs.RunFolder(folder).first_step, Number._fields, first_step(config, prepared))
             board = record.make_board(config, prepared, folder, in_sweep)

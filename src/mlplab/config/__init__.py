@@ -102,7 +102,8 @@ class Config(Settings):
                 "regularization=elastic_net is l1 and l2 together; leave out l1 and l2, or leave out elastic_net"
             )
         if isinstance(self.model, Linear | CustomModel):
-            inside = [n for n in ("dropout", "batch_norm", "layer_norm") if getattr(chosen, n) is not None]
+            names = ("dropout", "batch_norm", "layer_norm", *(["max_norm"] if isinstance(self.model, Linear) else []))
+            inside = [n for n in names if getattr(chosen, n) is not None]
             if inside:
                 raise ValueError(
                     f"regularization={inside[0]} acts on hidden layers, and model={self.model.name} has none of "

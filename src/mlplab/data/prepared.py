@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlplab.config.base import SettingError
 from mlplab.config.data import DataSettings
 from mlplab.data.preprocess import Scaler
 from mlplab.data.splits import split
@@ -73,6 +74,11 @@ def prepare(settings: DataSettings, dtype: torch.dtype = torch.float32) -> Prepa
         SettingError: the data cannot be read or split as the settings ask.
     """
     table = read(settings)
+    if table.parts and settings.folds is not None:
+        raise SettingError(
+            f"these data bring their own split, so data.folds={settings.folds} cannot be; "
+            "use data.folds=null data.fold=null"
+        )
     rows = table.parts or split(table.y, table.class_names, settings)
     preprocess = Scaler.fit(table.x[rows["train"]], settings.scaling)
     parts = {}

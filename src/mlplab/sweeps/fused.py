@@ -192,7 +192,8 @@ class FusedTraining:
             trained.history.append(row)
             if trained.selection.update(epoch, row.get(trained.selection.monitor or "")):
                 improved.append(m)
-            trained.plateau.update(row.get(self.config.trainer.monitor, row["train/loss"]))
+            monitor = self.config.trainer.monitor
+            trained.plateau.update(row.get(monitor, row[monitor.replace("val/", "train/")]))
             if trained.selection.stop:
                 leaving.append(m)
         if len(improved) == len(self.alive):

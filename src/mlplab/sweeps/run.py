@@ -22,6 +22,7 @@ from mlplab.sweeps import recording
 from mlplab.sweeps.fused import FusedTraining
 from mlplab.sweeps.plan import Group, Job, alone_because, plan
 from mlplab.training import devices
+from mlplab.training.checks import check_fits
 
 Outcome = runs.Result | Exception
 
@@ -48,10 +49,13 @@ def run_batch(configs: Sequence[Config], folders: Sequence[Path], max_jobs: int 
         if address not in prepared:
             prepared[address] = _prepare(config)
         found = prepared[address]
-        if isinstance(found, SettingError):
-            outcomes[number] = _refused(folder, found)
-        else:
+        try:
+            if isinstance(found, SettingError):
+                raise found
+            check_fits(config, found)
             jobs.append(Job(config, folder, found, number))
+        except SettingError as error:
+            outcomes[number] = _refused(folder, error)
     groups, _ = plan(jobs)
     _announce(groups, alone)
     bar = Bar(groups)

@@ -62,7 +62,8 @@ class Classifier(L.LightningModule):
         x, targets = self._perturb(batch, step)
         logits = self._forward(x)
         loss = self.loss(logits, targets, self.config.regularization.label_smoothing)
-        self.seen.append((loss.detach(), logits.detach(), batch.y))
+        if len(self.seen) == batch_idx:  # lbfgs looks at further points of the same batch
+            self.seen.append((loss.detach(), logits.detach(), batch.y))
         total = loss + losses.penalty(self._weights, self._l1, self._l2)
         return total if batch.share == 1 else total * batch.share
 
@@ -100,7 +101,11 @@ class Classifier(L.LightningModule):
         return {"loss": float(total / rows.sum()), **metrics}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        optimizer = optimizers.build(self.config.optimizer, self.network.parameters())
+        optimizer = optimizers.build(
+            self.config.optimizer,
+            self.network.parameters(),
+            fused=not isinstance(self.config.accelerator.precision, str),  # Lightning cannot clip with fused ones
+        )
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
         return optimizer

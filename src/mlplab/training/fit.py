@@ -15,13 +15,13 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
-from mlplab.config import Config, check_loss
-from mlplab.config.base import SettingError
+from mlplab.config import Config
 from mlplab.data.batches import Batches
 from mlplab.data.prepared import Prepared
 from mlplab.models.build import build
 from mlplab.runs import RunFolder
 from mlplab.training import checkpoints, losses
+from mlplab.training.checks import check_fits
 from mlplab.training.classifier import Classifier
 from mlplab.training.epochs import EpochEnd, Observer
 from mlplab.training.history import Diverged, Fitted
@@ -39,20 +39,12 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
     Raises:
         SettingError: the settings do not fit the data or the machine.
     """
-    try:
-        check_loss(config, prepared.n_classes)
-    except ValueError as error:
-        raise SettingError(str(error)) from None
+    check_fits(config, prepared)
     rank, world, main = _place(config)
     train = prepared.parts["train"]
     n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
     network = build(config, _n_inputs(prepared), n_outputs)
     monitor = config.trainer.monitor if len(prepared.parts["val"]) else None
-    if monitor is None and config.regularization.early_stopping:
-        raise SettingError(
-            "regularization=early_stopping watches the validation part, and data.split leaves none; "
-            "use data.split=[0.6,0.2,0.2] or leave it out"
-        )
     if device != "cpu" and world == 1:
         train = train.to(torch.device(device))
     loader = Batches(
