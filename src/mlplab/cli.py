@@ -94,6 +94,8 @@ def job() -> Iterator[None]:
 class CheckSettings:
     """Hydra callback: refuses bad settings before a folder is made or torch imported, then claims the run folder."""
 
+    ignores_jobs = True
+
     def on_run_start(self, config: Any, **_: Any) -> None:
         from hydra.core.hydra_config import HydraConfig
 

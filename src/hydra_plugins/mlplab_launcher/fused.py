@@ -50,6 +50,8 @@ class FusedLauncher(Launcher):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.config, self.hydra_context, self.task_function = config, hydra_context, task_function
+        self.batch_function: str | None = getattr(task_function, "batch_function", None)
+        self.checks_jobs = self.batch_function is not None and not config.hydra.job.chdir
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         setup_globals()
@@ -59,8 +61,7 @@ class FusedLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         sweep_dir = Path(str(self.config.hydra.sweep.dir))
         sweep_dir.mkdir(parents=True, exist_ok=True)
-        self.batch_function = getattr(self.task_function, "batch_function", None)
-        if self.batch_function is None or self.config.hydra.job.chdir:
+        if not self.checks_jobs:
             return [self._one(list(o), initial_job_idx + i) for i, o in enumerate(job_overrides)]
         from hydra_plugins.mlplab_launcher._batch import launch_batch
 

@@ -105,11 +105,12 @@ def _run_group(group: Group, max_jobs: int | None, outcomes: list[Outcome | None
                 outcomes[job.number] = error
             waiting = rest
             continue
-        for trained in results:
-            try:
-                outcomes[trained.job.number] = recording.write(trained, training, began)
-            except OSError as error:
-                outcomes[trained.job.number] = error
+        with runs.flushed_together():
+            for trained in results:
+                try:
+                    outcomes[trained.job.number] = recording.write(trained, training, began)
+                except OSError as error:
+                    outcomes[trained.job.number] = error
         bar.chunk_done(len(chunk))
         waiting = rest
 
