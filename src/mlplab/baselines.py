@@ -111,7 +111,7 @@ def _score(method: str, model: Any, prepared: Prepared) -> Scored:
 
 
 def _features(part: Part) -> np.ndarray:
-    return part.x.flatten(1).double().numpy()
+    return part.inputs(part.x).flatten(1).double().numpy()
 
 
 def _metrics(model: Any, part: Part, prepared: Prepared) -> dict[str, float]:

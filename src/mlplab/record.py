@@ -77,9 +77,9 @@ def make_board(config: Config, prepared: Prepared, folder: Path, in_sweep: bool)
     if not isinstance(config.logger, TensorBoardLogger):
         return None
     pictures = wants_pictures(config, in_sweep)
+    train = prepared.parts["train"]
 
     def boundary(network: torch.nn.Module) -> Any:
-        train = prepared.parts["train"]
         predict = probabilities_of(network, prepared.preprocess, config.accelerator.precision)
         names = prepared.feature_names, prepared.class_names
         return figures.decision_boundary(predict, prepared.raw[train.rows], train.y.numpy(), *names)
@@ -90,8 +90,8 @@ def make_board(config: Config, prepared: Prepared, folder: Path, in_sweep: bool)
         config.trainer.max_epochs,
         histograms=pictures is not None and pictures.histograms,
         boundary=boundary if pictures and pictures.figures and prepared.n_features == 2 else None,
-        example=prepared.parts["train"].x[:2] if pictures and pictures.graph else None,
-        dead=partial(dead_units, x=prepared.parts["train"].x[:ROWS_PROBED]),
+        example=train.x[:2] if pictures and pictures.graph else None,
+        dead=partial(dead_units, x=train.inputs(train.x[:ROWS_PROBED])),
     )
 
 

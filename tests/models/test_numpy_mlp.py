@@ -2,6 +2,7 @@
 
 import itertools
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,10 +13,13 @@ from mlplab.compose import load_config
 from mlplab.config import Config, SettingError
 from mlplab.config.network import WRITTEN_OUT
 from mlplab.data.prepared import prepare
+from mlplab.evaluate import evaluate
+from mlplab.experiment import run
 from mlplab.models.build import build
 from mlplab.models.numpy_layers import output_delta, row_losses, sigmoid
 from mlplab.models.numpy_mlp import NumpyMLP
-from mlplab.training import losses
+from mlplab.runs import RunFolder
+from mlplab.training import checkpoints, losses
 from mlplab.training.fit import fit
 
 PLAIN = ("accelerator=cpu", "accelerator.precision=64", "logger=none", "initialization=torch")
@@ -122,6 +126,21 @@ def test_trains_as_the_torch_network_with_every_optimizer_and_regularizer(overri
     assert weights[0].keys() == weights[1].keys()
     for name, value in weights[0].items():
         torch.testing.assert_close(value, weights[1][name], rtol=1e-8, atol=1e-10, msg=name)
+
+
+def test_a_whole_run_leaves_the_record_of_any_other(tmp_path: Path) -> None:
+    """Graph, histograms, figures and checkpoint included; and torch's MLP takes over the checkpoint."""
+    config = load_config("model=numpy_mlp", "data=iris", "trainer.max_epochs=3", "accelerator=cpu")
+    result = run(config, tmp_path)
+    assert result.status == "completed"
+    assert list(tmp_path.glob("events.out.*"))
+    assert evaluate(tmp_path).metrics["test"] == pytest.approx(result.metrics["test"])
+    saved = checkpoints.load(RunFolder(tmp_path).best)
+    torchs = build(config_of("model.hidden=[32,32]", "accelerator.precision=32"), 4, 3).eval()
+    torchs.load_state_dict(saved["network"])
+    test = prepare(config.data).parts["test"]
+    accuracy = (torchs(test.x).argmax(1) == test.y).double().mean()
+    assert float(accuracy) == result.metrics["test"]["accuracy"]
 
 
 @pytest.mark.parametrize(

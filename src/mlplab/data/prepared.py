@@ -34,6 +34,10 @@ class Part:
         """The same part on a device."""
         return Part(self.x.to(device), self.y.to(device), self.rows)
 
+    def inputs(self, x: Tensor) -> Tensor:
+        """What the network is given of some rows of x."""
+        return x
+
 
 @dataclass(frozen=True)
 class Prepared:

@@ -56,11 +56,12 @@ def first_step(config: Config, prepared: Prepared) -> list[Number]:
         prepared.parts["train"], config.data.batch_size, config.seed, limit=chosen.max_batches, fixed=chosen.overfit
     )
     batch = next(iter(batches))
-    layers = network.written_out(batch.x)
+    x = prepared.parts["train"].inputs(batch.x)
+    layers = network.written_out(x)
     dense = [layer for layer in layers if isinstance(layer, Dense)]
     before = [array(p).copy() for p in network.parameters()]
 
-    values = array(batch.x)
+    values = array(x)
     for layer in layers:
         values = layer.forward(values)
     targets = F.one_hot(batch.y, prepared.n_classes).numpy().astype(values.dtype)
