@@ -61,7 +61,7 @@ def launch_batch(launcher: Any, job_overrides: list[list[str]], first: int) -> l
     callbacks.start(returns)
     most = None if launcher.max_jobs == "auto" else int(launcher.max_jobs)
     batch = get_method(launcher.batch_function)
-    outcomes = batch(checked, [job.folder for job in planned], max_jobs=most)
+    outcomes = batch(checked, [job.folder for job in planned], max_jobs=most, workers=launcher.workers)
     for done, outcome in zip(returns, outcomes, strict=True):
         failed = isinstance(outcome, Exception)
         done.status = JobStatus.FAILED if failed else JobStatus.COMPLETED

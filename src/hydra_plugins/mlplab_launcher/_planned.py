@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
@@ -69,11 +69,11 @@ def _is_plain(value: Any) -> bool:
 
 def plainly(config: DictConfig, overrides: list[str], number: int) -> Planned:
     """A job from the config that Hydra composed for it."""
-    HydraConfig.instance().cfg = config
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]
     folder = (Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)).absolute()
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
         config.hydra.runtime.output_dir = str(folder)
-    task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+    task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
     files = {
         "config.yaml": OmegaConf.to_yaml(task),
         "hydra.yaml": OmegaConf.to_yaml(OmegaConf.masked_copy(config, "hydra")),
@@ -85,8 +85,8 @@ def plainly(config: DictConfig, overrides: list[str], number: int) -> Planned:
 
 
 @cache
-def _scalar(kind: type, value: Any) -> str:
-    """A scalar as OmegaConf writes it in YAML; the type tells 1 from True and 1.0."""
+def _scalar(value: bool | int | float | str | None, kind: str) -> str:
+    """A scalar as OmegaConf writes it in YAML; `kind`, its type's name, tells 1 from True and 1.0 in the cache."""
     return _dump({"k": value}).removeprefix("k:").strip("\n").removeprefix(" ")
 
 
@@ -106,10 +106,10 @@ class Template:
         self, config: DictConfig, keys: list[str], before: list[str], folder: Path, subdir: Callable[[int], str]
     ) -> None:
         self.keys, self.before, self.folder, self.subdir = keys, before, folder, subdir
-        task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         values = OmegaConf.to_container(task, resolve=True, throw_on_missing=False)
         assert isinstance(values, dict)
-        self.values = values
+        self.values = {str(k): v for k, v in values.items()}
         raw = OmegaConf.to_container(task, resolve=False, enum_to_str=True)
         for i, key in enumerate(keys):
             _put(raw, key, _mark(i))
@@ -128,7 +128,7 @@ class Template:
         raw_subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
         if raw_subdir != "${hydra.job.num}":
             return None
-        task = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         text = OmegaConf.to_yaml(task)
         for reference in re.findall(r"\$\{([^}]*)\}", text):
             if ":" in reference or any(k.startswith(reference) or reference.startswith(k) for k in keys):
@@ -139,11 +139,11 @@ class Template:
 
     def fill(self, parsed: list[Override], scalars: dict[str, Any], number: int) -> Planned:
         """A job of this kind with its own values."""
-        values = copy.deepcopy(self.values)
+        values: dict[str, Any] = copy.deepcopy(self.values)
         config_yaml, hydra_yaml = self.config_yaml, self.hydra_yaml
         for i, key in enumerate(self.keys):
             _put(values, key, scalars[key])
-            config_yaml = config_yaml.replace(f"'{_mark(i)}'", _scalar(type(scalars[key]), scalars[key]))
+            config_yaml = config_yaml.replace(f"'{_mark(i)}'", _scalar(scalars[key], type(scalars[key]).__name__))
         overrides = [str(o.input_line) for o in parsed]
         names = self.dirname
         dirname = get_overrides_dirname(
@@ -156,7 +156,7 @@ class Template:
         lines = "".join(f"{indent[1]}{line}\n" for line in _dump(task).splitlines())
         hydra_yaml = hydra_yaml.replace(indent[0], lines)
         for name, value in {"dirname": dirname, "number": number, "folder": str(folder)}.items():
-            hydra_yaml = hydra_yaml.replace(f"'{_mark(name)}'", _scalar(type(value), value))
+            hydra_yaml = hydra_yaml.replace(f"'{_mark(name)}'", _scalar(value, type(value).__name__))
         files = {"config.yaml": config_yaml, "hydra.yaml": hydra_yaml, "overrides.yaml": _dump(task)}
         return Planned(overrides, number, folder, values, files)
 

@@ -35,7 +35,7 @@ class FusedLauncher(Launcher):
     """Runs a program's jobs through its batch function, or one by one where it has none.
 
     A program offers one by an attribute of its task function, `task.batch_function = "package.module.function"`:
-    (checked configs, folders, max_jobs) -> outcome of each job, a result or an exception.
+    (checked configs, folders, max_jobs, workers) -> outcome of each job, a result or an exception.
 
     Args:
         max_jobs: at most so many jobs at once; `auto` leaves it to the batch function.

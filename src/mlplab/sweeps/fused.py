@@ -22,6 +22,7 @@ from mlplab.training.evaluation import ROWS_AT_ONCE, Scores
 from mlplab.training.history import Diverged, Row, likely_cause
 from mlplab.training.metrics import compute, probabilities
 from mlplab.training.selection import Selection, direction
+from mlplab.training.threads import threads_for
 
 
 @dataclass
@@ -38,6 +39,9 @@ class Trained:
     scores: dict[str, Scores] = field(default_factory=dict)
     diverged: Diverged | None = None
     seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.schedule = self.job.config.scheduler.model_dump_json()
 
 
 Report = Callable[[int, int, float], None]
@@ -76,12 +80,19 @@ class FusedTraining:
         ]
         self.alive = list(self.all)
         self.best = self.stack.snapshot()
+        self._schedules = {t.schedule: t.job.config.scheduler for t in self.all}
+        self._factors: dict[str, float] = {}
         self._rates: list[float] = []
         self._rate: Value = 0.0
 
     @torch.no_grad()
     def run(self) -> list[Trained]:
         """Train to the end; one result a job, in the jobs' order."""
+        n_parameters = sum(math.prod(p.shape) for p in self.stack.parameters)
+        with threads_for(n_parameters * self.batches.size):
+            return self._run()
+
+    def _run(self) -> list[Trained]:
         started = time.perf_counter()
         for epoch in range(self.config.trainer.max_epochs):
             rows, finite = self._epoch(epoch)
@@ -130,24 +141,17 @@ class FusedTraining:
     def _rate_at(self, step: int, n_batches: int) -> Value:
         """Each network's learning rate at a step, laid out over the flat buffer if they differ."""
         total = self.config.trainer.max_epochs * n_batches
-        factors: dict[str, float] = {}
-        rates = []
-        for t in self.alive:
-            settings = t.job.config.scheduler
-            kind = self._scheduler_ids[id(settings)]
-            if kind not in factors:
-                factors[kind] = schedulers.factor(settings, step, n_batches, total)
-            rates.append(t.job.config.optimizer.lr * (factors[kind] * t.plateau.factor))
+        factors = {
+            kind: schedulers.factor(settings, step, n_batches, total) for kind, settings in self._schedules.items()
+        }
+        if self._rates and factors == self._factors and step % n_batches:
+            return self._rate  # nothing moves within this epoch
+        self._factors = factors
+        rates = [t.job.config.optimizer.lr * (factors[t.schedule] * t.plateau.factor) for t in self.alive]
         if rates != self._rates:
             self._rates = rates
             self._rate = rates[0] if all(r == rates[0] for r in rates) else spread(self.stack, rates)
         return self._rate
-
-    @property
-    def _scheduler_ids(self) -> dict[int, str]:
-        if not hasattr(self, "_ids"):
-            self._ids = {id(t.job.config.scheduler): t.job.config.scheduler.model_dump_json() for t in self.all}
-        return self._ids
 
     def _seen_scores(self, seen: list[Any]) -> dict[str, list[float]]:
         per_batch = torch.stack([loss for loss, *_ in seen]).double()

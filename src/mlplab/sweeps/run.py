@@ -21,6 +21,7 @@ from mlplab.models.build import dtype_of
 from mlplab.sweeps import recording
 from mlplab.sweeps.fused import FusedTraining
 from mlplab.sweeps.plan import Group, Job, alone_because, plan
+from mlplab.sweeps.workers import run_in_workers
 from mlplab.training import devices
 from mlplab.training.checks import check_fits
 
@@ -31,12 +32,17 @@ CACHE_BYTES = 4 << 20
 MOST_IN_CHUNK = 4096
 
 
-def run_batch(configs: Sequence[Config], folders: Sequence[Path], max_jobs: int | None = None) -> list[Outcome]:
+def run_batch(
+    configs: Sequence[Config], folders: Sequence[Path], max_jobs: int | None = None, workers: int = 1
+) -> list[Outcome]:
     """Train all jobs of a sweep; each has its own folder and its own outcome, whatever becomes of the others.
 
     Args:
         max_jobs: at most so many networks at once; None chooses by the caches or the device's memory.
+        workers: processes to spread the jobs over.
     """
+    if workers > 1 and len(configs) > 1:
+        return run_in_workers(configs, folders, max_jobs, min(workers, len(configs)))
     outcomes: list[Outcome | None] = [None] * len(configs)
     jobs: list[Job] = []
     alone: list[tuple[int, str]] = []

@@ -26,6 +26,7 @@ from mlplab.training.classifier import Classifier
 from mlplab.training.epochs import EpochEnd, Observer
 from mlplab.training.history import Diverged, Fitted
 from mlplab.training.selection import Selection
+from mlplab.training.threads import threads_for
 
 
 def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | None, observers: list[Observer]) -> Fitted:
@@ -74,7 +75,8 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
         write_metrics=config.logger.name != "none",
     )
     diverged: Diverged | None = None
-    with quiet_lightning():
+    n_parameters = sum(p.numel() for p in network.parameters())
+    with quiet_lightning(), threads_for(n_parameters * loader.batch_size):
         trainer = make_trainer(config, device, epochs)
         loader.epoch = lambda: trainer.current_epoch
         started = time.perf_counter()
@@ -98,7 +100,7 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
         best_epoch=epochs.selection.best_epoch,
         seconds=seconds,
         rows_seen=per_epoch * len(epochs.history),
-        n_parameters=sum(p.numel() for p in network.parameters()),
+        n_parameters=n_parameters,
         device=device,
         class_weights=weights,
         diverged=diverged,
