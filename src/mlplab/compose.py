@@ -41,10 +41,27 @@ def to_config(values: Any) -> Any:
     Raises:
         SettingError: see `mlplab.config.parse`.
     """
+    from mlplab.config import parse
+
+    return parse(_plain(values))
+
+
+def to_tool(values: Any, tool: Any) -> tuple[Any, Any]:
+    """A script's own settings, of the class `tool`, and the Config of the run that they are about.
+
+    Raises:
+        SettingError: see `mlplab.config.parse`.
+    """
+    from mlplab.config import parse
+    from mlplab.config.tools import split_off
+
+    own, rest = split_off(_plain(values), tool)
+    return own, parse(rest)
+
+
+def _plain(values: Any) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-
-    from mlplab.config import parse
 
     plain = OmegaConf.masked_copy(values, [key for key in values if key != "hydra"])
     try:
@@ -55,7 +72,7 @@ def to_config(values: Any) -> Any:
     except OmegaConfBaseException as error:
         raise SettingError(_first_line(error)) from None
     assert isinstance(container, dict)
-    return parse({str(key): value for key, value in container.items()})
+    return {str(key): value for key, value in container.items()}
 
 
 def _first_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mlplab.config.training import TensorBoardLogger
 from mlplab.data.augmentation import addresses, augment
 from mlplab.data.batches import Batches
 from mlplab.data.prepared import Prepared
+from mlplab.models.diagnostics import ROWS_PROBED, dead_units
 from mlplab.reports import figures
 from mlplab.reports.images import SHOWN, Gallery, mistakes, worst_mistakes
 from mlplab.reports.rows import write_misclassified
@@ -79,6 +81,7 @@ def make_board(config: Config, prepared: Prepared, folder: Path, in_sweep: bool)
     if not isinstance(config.logger, TensorBoardLogger):
         return None
     pictures = wants_pictures(config, in_sweep)
+    train = prepared.parts["train"]
 
     train = prepared.parts["train"]
 
@@ -95,6 +98,7 @@ def make_board(config: Config, prepared: Prepared, folder: Path, in_sweep: bool)
         histograms=pictures is not None and pictures.histograms,
         boundary=boundary if pictures and pictures.figures and prepared.n_features == 2 else None,
         example=train.inputs(train.x[:2]) if pictures and pictures.graph else None,
+        dead=partial(dead_units, x=train.inputs(train.x[:ROWS_PROBED])) if pictures else None,
     )
 
 

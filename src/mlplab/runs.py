@@ -51,6 +51,11 @@ class RunFolder:
         return self.path / "figures"
 
     @property
+    def first_step(self) -> Path:
+        """Every number of the first step, with trainer.show_first_step=true, as CSV."""
+        return self.path / "first_step.csv"
+
+    @property
     def misclassified(self) -> Path:
         """The test rows that were told wrongly, with their probabilities, as CSV."""
         return self.path / "misclassified.csv"

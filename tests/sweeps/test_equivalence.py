@@ -182,7 +182,8 @@ def test_every_loss(name: str, weights: Any) -> None:
 @pytest.mark.parametrize("weights", ["none", "balanced", [0.5, 2.0]], ids=str)
 @pytest.mark.parametrize("name", ["cross_entropy", "bce", "mse", "focal"])
 def test_every_loss_on_two_classes(name: str, weights: Any) -> None:
-    base = composed("data=moons", "data.samples=60", "data.batch_size=16", "data.stratified=false")
+    rows = ("data=moons", "data.samples=60", "data.batch_size=16", "data.stratified=false")
+    base = composed(*rows, "activation=tanh")  # units that are off for several rows give ties, which rounding breaks
     both = {"regularization": option("regularization", "label_smoothing", epsilon=0.2)}
     assert_fused_equals_alone(two(base, loss=option("loss", name, class_weights=weights), **both))
 

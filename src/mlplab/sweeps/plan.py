@@ -44,8 +44,10 @@ def alone_because(config: Config) -> str | None:
         return f"accelerator.precision={config.accelerator.precision} is mixed"
     if config.accelerator.deterministic:
         return "accelerator.deterministic is a wish for one network's own kernels"
-    if config.trainer.compile or config.trainer.detect_anomaly:
-        return "trainer.compile and trainer.detect_anomaly look at one network"
+    if config.trainer.compile or config.trainer.detect_anomaly or config.trainer.show_first_step:
+        return "trainer.compile, trainer.detect_anomaly and trainer.show_first_step look at one network"
+    if getattr(config.logger, "in_sweeps", False):
+        return "logger.in_sweeps=true draws one network while it trains"
     return None
 
 

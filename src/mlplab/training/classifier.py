@@ -97,7 +97,8 @@ class Classifier(L.LightningModule):
         logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
         goal = losses.smooth(targets, smoothing.epsilon) if smoothing else targets
         weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
-        return losses.weighted_mean(losses.row_losses(self.config.loss, logits, goal), targets, weights)
+        of_rows = getattr(self.network, "row_losses", losses.row_losses)  # model=numpy_mlp writes out its own
+        return losses.weighted_mean(of_rows(self.config.loss, logits, goal), targets, weights)
 
     def seen_metrics(self) -> dict[str, float]:
         """Loss and metrics over the batches of the epoch, as the network stood at each; forgets them."""
