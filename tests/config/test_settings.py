@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from mlplab.compose import CONF, load_config
 from mlplab.config import Config, SettingError, parse
 from mlplab.config.base import Settings
+from mlplab.config.augmentation import Augmentation
 from mlplab.config.training import Regularization
 
 GROUPS = [name for name in Config.model_fields if (CONF / name).is_dir()]
@@ -24,7 +25,13 @@ NEEDS = {
     "activation/custom": ["activation.target=models.own.Swish", "+activation.kwargs.beta=1.5"],
     "optimizer/custom": ["optimizer.target=training.own.SignDescent"],
     "data/custom": ["data.target=data.own.animals"],
+    "data/image_folder": ["data.root=images"],
+    **{f"augmentation/{name}": ["data=digits_images"] for name in Augmentation.model_fields},
 }
+# groups of which several options can be on at once: each option is a field
+SETS: dict[str, type[BaseModel]] = {"regularization": Regularization, "augmentation": Augmentation}
+# settings that are any text
+TEXTS = ("data.root", "data.cache")
 
 
 def option_id(path: Path) -> str:
@@ -54,23 +61,24 @@ def test_every_group_of_settings_is_a_folder_of_conf_and_the_other_way_round() -
     assert set(Config.model_fields) - folders == {"name", "seed", "objective"}
 
 
-@pytest.mark.parametrize("group", [g for g in GROUPS if g != "regularization"])
+@pytest.mark.parametrize("group", [g for g in GROUPS if g not in SETS])
 def test_every_name_in_the_code_has_its_file(group: str) -> None:
     literals = [m.model_fields["name"].annotation for m in members(Config.model_fields[group].annotation)]
     names = [name for literal in literals for name in get_args(literal)]
     assert sorted(names) == sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
-def test_every_regularization_in_the_code_has_its_file() -> None:
-    files = {path.stem for path in (CONF / "regularization").glob("*.yaml")}
-    assert files == {"none", *Regularization.model_fields}
+@pytest.mark.parametrize("group", SETS)
+def test_every_field_of_a_set_has_its_file(group: str) -> None:
+    files = {path.stem for path in (CONF / group).glob("*.yaml")}
+    assert files == {"none", *SETS[group].model_fields}
 
 
 @pytest.mark.parametrize("path", OPTIONS, ids=option_id)
 def test_every_option_composes_and_says_its_name(path: Path) -> None:
     chosen = getattr(composed(path), path.parent.name)
-    if path.parent.name == "regularization":
-        on = {name for name in Regularization.model_fields if getattr(chosen, name) is not None}
+    if group := SETS.get(path.parent.name):
+        on = {name for name in group.model_fields if getattr(chosen, name) is not None}
         assert on == {path.stem} - {"none"}
     else:
         assert chosen.name == path.stem
@@ -80,14 +88,18 @@ def test_every_option_composes_and_says_its_name(path: Path) -> None:
 def test_an_option_file_holds_exactly_its_settings_and_repeats_no_shared_default(path: Path) -> None:
     own = yaml.safe_load(path.read_text()) or {}
     shared = yaml.safe_load((CONF / "train.yaml").read_text()).get(path.parent.name, {})
-    assert not own.keys() & shared.keys(), "a default stands once"
-    if path.parent.name == "regularization":
+    repeated = [name for name in own.keys() & shared.keys() if own[name] == shared[name]]
+    assert not repeated, "a default stands once; an option file may only give another"
+    if group := SETS.get(path.parent.name):
         assert own.keys() == {path.stem} - {"none"}
         for name, values in own.items():
-            (kind,) = members(Regularization.model_fields[name].annotation)
+            (kind,) = members(group.model_fields[name].annotation)
             assert values.keys() == kind.model_fields.keys()
         return
-    inherited = yaml.safe_load((CONF / "trainer/default.yaml").read_text()) if own.pop("defaults", None) else {}
+    inherited: dict[str, Any] = {}
+    for parent in own.pop("defaults", []):
+        if isinstance(parent, str) and parent != "_self_":
+            inherited |= yaml.safe_load(path.with_name(f"{parent}.yaml").read_text())
     kinds = members(Config.model_fields[path.parent.name].annotation)
     (kind,) = [k for k in kinds if path.stem in get_args(k.model_fields["name"].annotation)]
     assert own.keys() | shared.keys() | inherited.keys() == kind.model_fields.keys()
@@ -99,8 +111,9 @@ def test_no_setting_has_a_default_in_the_code_but_absent_regularizations() -> No
     assert len(classes) > 40
     for kind in classes:
         for name, field in kind.model_fields.items():
-            assert field.is_required() == (kind is not Regularization), f"{kind.__name__}.{name}"
-            assert kind is not Regularization or field.default is None
+            is_set = kind in SETS.values()
+            assert field.is_required() != is_set, f"{kind.__name__}.{name}"
+            assert not is_set or field.default is None
 
 
 def test_every_setting_has_a_sentence() -> None:
@@ -115,7 +128,7 @@ def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for name, value in values.items():
         if isinstance(value, dict):
             yield from leaves(value, f"{prefix}{name}.")
-        elif name not in ("name", "target") and (value is not None or not prefix.startswith("regularization")):
+        elif name not in ("name", "target") and (value is not None or prefix[:-1] not in SETS):
             yield prefix + name
 
 
@@ -131,7 +144,7 @@ def test_every_setting_refuses_what_is_not_its_type_by_its_path(path: Path) -> N
     for leaf in leaves({group: values[group]}):
         if ".kwargs" in leaf:
             continue
-        for wrong in ("nonsense", {"a": 1}):
+        for wrong in ({"a": 1}, *(() if leaf in TEXTS else ("nonsense",))):
             with pytest.raises(SettingError) as refused:
                 parse(replaced(values, leaf, wrong))
             lines = str(refused.value).splitlines()

@@ -21,7 +21,8 @@ def sizes(network: nn.Module) -> list[tuple[int, int]]:
 
 
 def test_every_model_of_conf_is_tested_here() -> None:
-    assert {path.stem for path in (CONF / "model").iterdir()} == {"mlp", "linear", "custom"}
+    elsewhere = {"numpy_mlp"}  # tests/models/test_numpy_mlp.py
+    assert {path.stem for path in (CONF / "model").iterdir()} - elsewhere == {"mlp", "linear", "custom"}
 
 
 @pytest.mark.parametrize(

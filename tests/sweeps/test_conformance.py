@@ -1,0 +1,42 @@
+"""hydra/launcher=fused is a launcher like any other: Hydra's own suites for launchers pass with it."""
+
+from __future__ import annotations
+
+import pytest
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
+
+from hydra_plugins.mlplab_launcher.fused import FusedLauncher
+
+# the suites' programs name no version of Hydra's behaviour
+pytestmark = pytest.mark.filterwarnings(r"ignore:\s*Future Hydra versions will no longer change:UserWarning")
+
+
+def test_hydra_finds_the_launcher() -> None:
+    assert FusedLauncher.__name__ in [found.__name__ for found in Plugins.instance().discover(Launcher)]
+
+
+@pytest.mark.parametrize(("launcher_name", "overrides"), [("fused", [])])
+class TestFusedLauncher(LauncherTestSuite):
+    """Sweeps of a program without a batch function run job by job."""
+
+
+@pytest.mark.parametrize(
+    ("launcher_name", "overrides"), [("fused", ["hydra/sweeper=basic", "hydra.sweeper.max_batch_size=2"])]
+)
+class TestFusedLauncherInBatches(BatchedSweeperTestSuite):
+    """Sweepers that send their jobs in batches."""
+
+
+@pytest.mark.parametrize(
+    ("task_launcher_cfg", "extra_flags"),
+    [
+        ({}, ["-m", "hydra/launcher=fused"]),
+        ({"defaults": [{"override hydra/launcher": "fused"}]}, ["-m"]),
+    ],
+    ids=["chosen on the command line", "chosen in the config"],
+)
+@pytest.mark.slow
+class TestFusedLauncherIntegration(IntegrationTestSuite):
+    """Programs in processes of their own, with hydra.job.chdir as well."""
