@@ -7,13 +7,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from mlplab.cli import job, plain_errors
+from mlplab.config.tools import Baselines
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="baselines")
 def main(values: DictConfig) -> None:
     with job():
         from mlplab.compose import to_tool
-        from mlplab.config.tools import Baselines
 
         chosen, config = to_tool(values, Baselines)
         from mlplab.baselines import Scored, check_file, of_run, score_methods, table, write
@@ -43,5 +43,5 @@ def main(values: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    with plain_errors():
+    with plain_errors(Baselines.model_fields):
         main()

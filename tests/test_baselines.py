@@ -100,6 +100,7 @@ def test_the_table_can_be_written_as_csv(tmp_path: Path) -> None:
         ("methods=[svmm]", "it must be 'logistic_regression', 'knn'"),
         ("run=nowhere", "nowhere/checkpoints/best.ckpt does not exist"),
         ("data=irris", "Did you mean 'iris'?"),
+        ("method=[svm]", "Did you mean 'methods'?"),
     ],
 )
 def test_the_script_refuses_in_one_message(override: str, said: str, tmp_path: Path) -> None:
