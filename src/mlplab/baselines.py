@@ -146,6 +146,7 @@ def compare(chosen: Baselines, config: Config, data_given: bool) -> Compared:
     if file:
         check_file(file)
     scored: list[Scored] = []
+    title: str
     if chosen.run is None:
         prepared, seed, title = prepare(config.data), config.seed, config.data.name
     else:
