@@ -22,6 +22,19 @@ sys.path.insert(0, str(BENCHMARKS.parent / "src"))  # mlplab, where it is not in
 Timed = Callable[[], float]
 
 
+def limit_threads(n: int) -> None:
+    """Give torch n threads, here and in the processes to come; 0 leaves both as they are.
+
+    One is the default of the benchmarks, for all sides alike: handing tiny tensors from thread to thread on a machine
+    that does something else too can make any of them a hundred times slower.
+    """
+    if n:
+        import torch
+
+        torch.set_num_threads(n)
+        os.environ["OMP_NUM_THREADS"] = str(n)
+
+
 def interleave(sides: dict[str, Timed], repeats: int) -> dict[str, list[float]]:
     """Seconds of each side, taken in turns: what disturbs the machine disturbs all of them alike.
 
@@ -70,6 +83,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": model,
         "cores": os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS", "default"),
         "load": round(os.getloadavg()[0], 2),
         "date": time.strftime("%Y-%m-%d"),
         "python": platform.python_version(),

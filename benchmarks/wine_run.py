@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from measure import BENCHMARKS, PLAIN, TRAIN, claim, clock, interleave, process, ratio, record
+from measure import BENCHMARKS, PLAIN, TRAIN, claim, interleave, limit_threads, process, ratio, record
 
 
 def fit(scratch: Path, repeats: int) -> dict[str, Any]:
@@ -77,8 +77,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", nargs="+", choices=list(PARTS), default=list(PARTS))
+    parser.add_argument("--threads", type=int, default=1, help="of torch on every side; 0: as installed")
     parser.add_argument("--record", type=Path, default=BENCHMARKS / "wine_run.json")
     chosen = parser.parse_args()
+    limit_threads(chosen.threads)
     with tempfile.TemporaryDirectory() as folder:
         found = {name: PARTS[name](Path(folder), chosen.repeats) for name in chosen.only}
     record(chosen.record, found)

@@ -48,11 +48,17 @@ def run(config: Config, folder: Path, progress: bool = False, in_sweep: bool = F
             device = devices.resolve(config.accelerator)
             prepared = prepare(config.data, dtype_of(config))
             check_fits(config, prepared)
+            config = devices.with_precision(config, device, prepared)
             if config.trainer.show_first_step:
                 write_csv(runs.RunFolder(folder).first_step, Number._fields, first_step(config, prepared))
             board = record.make_board(config, prepared, folder, in_sweep)
-            bar = [ProgressBar(config.trainer.max_epochs)] if progress else []
-            observers: list[Observer] = [*bar, *([board] if board else [])]
+            gallery = record.make_gallery(config, prepared, board, in_sweep)
+            watching: list[Observer | None] = [
+                ProgressBar(config.trainer.max_epochs) if progress else None,
+                board,
+                gallery,
+            ]
+            observers = [observer for observer in watching if observer is not None]
             fitted = fit(config, prepared, device, runs.RunFolder(folder), observers)
             if not fitted.main:
                 raise SystemExit(0)  # one of several processes: the first keeps the record
@@ -60,7 +66,7 @@ def run(config: Config, folder: Path, progress: bool = False, in_sweep: bool = F
             scores = score_all(config, prepared, fitted)
             seconds = {"fit": fitted.seconds, "test": time.perf_counter() - testing}
             values |= record.outcome(config, prepared, fitted, scores)
-            record.write_end(config, prepared, fitted, scores, folder, board, in_sweep)
+            record.write_end(config, prepared, fitted, scores, folder, board, gallery, in_sweep)
         values["seconds"] = {"total": time.perf_counter() - started, **seconds}
         return runs.write_result(folder, values)
     except SettingError:

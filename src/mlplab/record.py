@@ -11,10 +11,14 @@ import torch
 
 from mlplab import runs
 from mlplab.config import Config
+from mlplab.config.images import ImageSettings
 from mlplab.config.training import TensorBoardLogger
+from mlplab.data.augmentation import addresses, augment
+from mlplab.data.batches import Batches
 from mlplab.data.prepared import Prepared
 from mlplab.models.diagnostics import ROWS_PROBED, dead_units
 from mlplab.reports import figures
+from mlplab.reports.images import SHOWN, Gallery, mistakes, worst_mistakes
 from mlplab.reports.rows import write_misclassified
 from mlplab.reports.tensorboard import Board
 from mlplab.training.evaluation import Scores, probabilities_of
@@ -79,7 +83,10 @@ def make_board(config: Config, prepared: Prepared, folder: Path, in_sweep: bool)
     pictures = wants_pictures(config, in_sweep)
     train = prepared.parts["train"]
 
+    train = prepared.parts["train"]
+
     def boundary(network: torch.nn.Module) -> Any:
+        assert prepared.raw is not None
         predict = probabilities_of(network, prepared.preprocess, config.accelerator.precision)
         names = prepared.feature_names, prepared.class_names
         return figures.decision_boundary(predict, prepared.raw[train.rows], train.y.numpy(), *names)
@@ -90,9 +97,24 @@ def make_board(config: Config, prepared: Prepared, folder: Path, in_sweep: bool)
         config.trainer.max_epochs,
         histograms=pictures is not None and pictures.histograms,
         boundary=boundary if pictures and pictures.figures and prepared.n_features == 2 else None,
-        example=train.x[:2] if pictures and pictures.graph else None,
-        dead=partial(dead_units, x=train.inputs(train.x[:ROWS_PROBED])),
+        example=train.inputs(train.x[:2]) if pictures and pictures.graph else None,
+        dead=partial(dead_units, x=train.inputs(train.x[:ROWS_PROBED])) if pictures else None,
     )
+
+
+def make_gallery(config: Config, prepared: Prepared, board: Board | None, in_sweep: bool) -> Gallery | None:
+    """The pictures of image data in the run's TensorBoard events; samples as the first step sees them."""
+    pictures = wants_pictures(config, in_sweep)
+    if board is None or pictures is None or not pictures.images or not isinstance(config.data, ImageSettings):
+        return None
+    train = prepared.parts["train"]
+    order = Batches(train, SHOWN, config.seed).order(0)
+    samples = train.x[:SHOWN] if order is None else train.x.index_select(0, order[:SHOWN])
+    augmented = None
+    if config.augmentation.chosen:
+        address = addresses(config.augmentation, config.seed, 0)
+        augmented = augment(samples, config.augmentation, address).numpy()
+    return Gallery(board.file, samples.numpy(), augmented, board.every)
 
 
 def write_end(
@@ -102,6 +124,7 @@ def write_end(
     scores: dict[str, Scores],
     folder: Path,
     board: Board | None,
+    gallery: Gallery | None,
     in_sweep: bool,
 ) -> None:
     """Write the wrongly told test rows, the figures, and what TensorBoard shows of the end."""
@@ -122,6 +145,11 @@ def write_end(
     if pictures and pictures.figures and fitted.history:
         columns = {name: [row[name] for row in fitted.history] for name in fitted.history[0]}
         drawn["learning_curves"] = figures.learning_curves(columns, fitted.best_epoch)
+    if gallery and fitted.history and fitted.network is not None:
+        gallery.first_layer(fitted.network, len(fitted.history))
+        if "test" in scores:
+            worst = worst_mistakes(targets, probs)
+            drawn["misclassified"] = mistakes(test.x[worst].numpy(), targets[worst], probs[worst], names)
     for name, figure in drawn.items():
         figures.save(figure, paths.figures / f"{name}.png")
     if board:

@@ -7,8 +7,10 @@ from typing import Any
 
 from pydantic import NonNegativeInt, ValidationError, model_validator
 
+from mlplab.config.augmentation import Augmentation
 from mlplab.config.base import SettingError, Settings
 from mlplab.config.data import Data, n_classes_before_reading
+from mlplab.config.images import ImageSettings
 from mlplab.config.messages import explain
 from mlplab.config.network import WRITTEN_OUT, Activation, CustomModel, Initialization, Linear, Model, NumpyMlp
 from mlplab.config.optimization import Lbfgs, Optimizer, Scheduler
@@ -35,6 +37,7 @@ class Config(Settings):
     optimizer: Optimizer
     scheduler: Scheduler
     regularization: Regularization
+    augmentation: Augmentation
     loss: Loss
     accelerator: Accelerator
     logger: Logger
@@ -42,16 +45,14 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        for check in (
-            self._check_objective,
-            self._check_batches,
-            self._check_loss,
-            self._check_regularization,
-            self._check_accelerator,
-            self._check_numpy,
-            self._check_first_step,
-        ):
-            check()
+        self._check_objective()
+        self._check_batches()
+        self._check_loss()
+        self._check_regularization()
+        self._check_augmentation()
+        self._check_accelerator()
+        self._check_numpy()
+        self._check_first_step()
         return self
 
     def _check_objective(self) -> None:
@@ -75,6 +76,11 @@ class Config(Settings):
                 for name in ("dropout", "input_noise", "mixup", "weight_decay", "gradient_clipping")
                 if getattr(self.regularization, name) is not None
             ]
+            if self.augmentation.chosen:
+                raise ValueError(
+                    f"optimizer=lbfgs follows one fixed function, but augmentation={self.augmentation.chosen[0]} "
+                    "changes it at every step; leave it out or use another optimizer"
+                )
             if stochastic:
                 raise ValueError(
                     f"optimizer=lbfgs follows one fixed function, but regularization={stochastic[0]} changes it at "
@@ -84,6 +90,13 @@ class Config(Settings):
             raise ValueError(
                 "regularization=batch_norm needs several rows in a batch, but data.batch_size=1; "
                 "use regularization=layer_norm or a larger data.batch_size"
+            )
+
+    def _check_augmentation(self) -> None:
+        if self.augmentation.chosen and not isinstance(self.data, ImageSettings):
+            raise ValueError(
+                f"augmentation={self.augmentation.chosen[0]} is for images, and data={self.data.name} is a table; "
+                "leave it out, or use regularization=input_noise or mixup"
             )
 
     def _check_loss(self) -> None:

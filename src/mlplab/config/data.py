@@ -1,62 +1,16 @@
-"""Settings of the `data` group: where rows come from and how they are split, scaled and batched."""
+"""Settings of the `data` group: which rows. How they are split and batched is in `mlplab.config.splitting`."""
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
-from mlplab.config.base import Settings, Target
+from mlplab.config.base import Target
+from mlplab.config.images import EMNIST_CLASSES, Cifar, DigitsImages, Emnist, ImageFolder, Mnist
+from mlplab.config.splitting import DataSettings, Unit
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Unit = Annotated[float, Field(ge=0, le=1)]
-
-
-class DataSettings(Settings):
-    """Shared by every data set."""
-
-    known_classes: ClassVar[int | None] = None
-    """Number of classes where it is known before anything is read; lets a loss be checked without torch."""
-
-    split: Annotated[list[Fraction], Field(min_length=2, max_length=3)]
-    """Fractions [train, validation, test], or [train, test] to go without validation; they sum to 1."""
-    split_seed: NonNegativeInt
-    """Seed of the split alone: changing `seed` never moves a row from one part to another."""
-    stratified: bool
-    """Keep each class's share the same in every part."""
-    folds: Annotated[int, Field(ge=2)] | None
-    """Number of cross-validation folds; the test part is then fold `fold`."""
-    fold: NonNegativeInt | None
-    """Which fold is the test part, counted from 0."""
-    batch_size: PositiveInt | Literal["full"]
-    """Rows in a step; `full` is batch gradient descent, 1 is stochastic gradient descent."""
-    scaling: Literal["standard", "minmax", "none"]
-    """Scaling of the features, fitted on the training part only."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> DataSettings:
-        if not math.isclose(sum(self.split), 1.0, abs_tol=1e-6):
-            raise ValueError(f"data.split={self.split} sums to {sum(self.split):g}; the fractions must sum to 1")
-        if self.split[0] == 0 or self.split[-1] == 0:
-            raise ValueError(f"data.split={self.split} leaves no rows to train on or to test on; both need a share")
-        if (self.folds is None) != (self.fold is None):
-            raise ValueError(
-                f"data.folds={self.folds} and data.fold={self.fold} belong together: "
-                "set both, as in data.folds=5 data.fold=0, or neither"
-            )
-        if self.folds is not None and self.fold is not None and self.fold >= self.folds:
-            raise ValueError(
-                f"data.fold={self.fold} does not exist with data.folds={self.folds}; "
-                f"folds are counted from 0, so 0 to {self.folds - 1} are allowed"
-            )
-        return self
-
-    @property
-    def fractions(self) -> tuple[float, float, float]:
-        """(train, validation, test), validation 0 where the split has two numbers."""
-        first, *middle, last = self.split
-        return first, middle[0] if middle else 0.0, last
+__all__ = ["CustomData", "Data", "DataSettings", "Spirals", "Synthetic", "Xor", "n_classes_before_reading"]
 
 
 class Wine(DataSettings):
@@ -185,7 +139,21 @@ class CustomData(DataSettings, Target):
 
 
 Data = Annotated[
-    Wine | Iris | BreastCancer | Digits | Synthetic | Xor | Moons | Circles | Spirals | CustomData,
+    Wine
+    | Iris
+    | BreastCancer
+    | Digits
+    | Synthetic
+    | Xor
+    | Moons
+    | Circles
+    | Spirals
+    | CustomData
+    | Mnist
+    | Emnist
+    | Cifar
+    | DigitsImages
+    | ImageFolder,
     Field(discriminator="name"),
 ]
 
@@ -196,4 +164,8 @@ def n_classes_before_reading(data: DataSettings) -> int | None:
         return data.classes
     if isinstance(data, Spirals):
         return data.arms
+    if isinstance(data, Emnist):
+        return EMNIST_CLASSES[data.subset]
+    if isinstance(data, Cifar):
+        return 100 if data.name == "cifar100" else 10
     return data.known_classes

@@ -10,6 +10,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+MIXED = ("regularization.", "augmentation.")
+"""Prefixes of the groups that take several options at once."""
+
 
 def nearest(word: str, names: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the name closest to `word`, or nothing."""
@@ -39,7 +42,7 @@ def settings(root: type[BaseModel]) -> dict[str, frozenset[str]]:
             path = prefix + name
             found.setdefault(path, set()).update(options)
             for inner in _models(field.annotation):
-                walk(inner, path + ".", _options(inner) or ((name,) if prefix == "regularization." else ()))
+                walk(inner, path + ".", _options(inner) or ((name,) if prefix in MIXED else ()))
 
     walk(root, "", ())
     return {path: frozenset(options) for path, options in found.items()}
@@ -57,8 +60,8 @@ def unknown(path: str, root: type[BaseModel], option: str | None = None) -> str:
     group = path.split(".")[0]
     if known.get(path):
         owners = sorted(known[path])
-        if group == "regularization":
-            return f"{path} belongs to regularization={owners[0]}, which is not chosen; add it to regularization=[...]."
+        if f"{group}." in MIXED:
+            return f"{path} belongs to {group}={owners[0]}, which is not chosen; add it to {group}=[...]."
         have = sorted(p for p, who in known.items() if p.startswith(group + ".") and (not who or option in who))
         own = f" {group}={option} has {', '.join(p.split('.', 1)[1] for p in have)}." if option and have else ""
         return f"{path} is a setting of {group}={', '.join(owners)}, not of the chosen {group}.{own}"

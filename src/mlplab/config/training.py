@@ -147,8 +147,9 @@ class Accelerator(Settings):
     """Number of devices, or of processes with ddp and ddp_cpu."""
     nodes: PositiveInt
     """Number of machines, with ddp."""
-    precision: Literal[64, 32, "bf16-mixed", "16-mixed"]
-    """Number format: 64 and 32 are plain; the mixed ones keep the weights in 32."""
+    precision: Literal["auto", 64, 32, "bf16-mixed", "16-mixed"]
+    """Number format: 64 and 32 are plain; the mixed ones keep the weights in 32. auto: bf16-mixed on a processor with
+    instructions for it and a network and batch large enough for them to pay, else 32."""
     deterministic: bool
     """Refuse operations whose result can differ from run to run."""
 
@@ -169,8 +170,10 @@ class TensorBoardLogger(Settings):
     """Confusion matrix, ROC and precision-recall curves, and the decision boundary of two-feature data."""
     graph: bool
     """The network's graph."""
+    images: bool
+    """Of image data: samples, what augmentation does to them, the worst mistakes, the first layer's weights."""
     in_sweeps: bool
-    """The same three for each job of a sweep, which costs more than training small networks; scalars always are."""
+    """The same four for each job of a sweep, which costs more than training small networks; scalars always are."""
 
 
 Logger = Annotated[PlainLogger | TensorBoardLogger, Field(discriminator="name")]

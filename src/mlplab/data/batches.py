@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from mlplab import randomness
 from mlplab.data.prepared import Part
@@ -15,13 +16,22 @@ class Batch(NamedTuple):
     """Some rows of the training part."""
 
     x: Tensor
-    """Shape (rows, n_features)."""
+    """Some rows of `Part.x`."""
     y: Tensor
     """Shape (rows,)."""
     first_row: int
     """Place of the first row in the batch that all processes share."""
     share: float
     """Weight of this process's mean loss in the mean of all processes: 1 where there is one process."""
+
+
+class Place(NamedTuple):
+    """Where a batch's rows are in the part."""
+
+    rows: Tensor | slice
+    """Row numbers, in order."""
+    first_row: int
+    share: float
 
 
 class Batches:
@@ -63,17 +73,76 @@ class Batches:
         address = randomness.at(randomness.key(self.seed, "order"), 0 if self.fixed else epoch)
         return randomness.permutation(address, len(self.part), self.part.y.device)
 
-    def __iter__(self) -> Iterator[Batch]:
-        x, y = self.part.x, self.part.y
+    def places(self) -> Iterator[Place]:
+        """Where the rows of each batch of the current epoch are."""
         order = self.order(self.epoch())
         for i in range(self.n):
-            start, stop = i * self.batch_size, min((i + 1) * self.batch_size, len(y))
+            start, stop = i * self.batch_size, min((i + 1) * self.batch_size, len(self.part))
             rows = stop - start
             first, last = rows * self.rank // self.world, rows * (self.rank + 1) // self.world
             share = (last - first) * self.world / rows
             last = max(last, first + 1)  # a process left without a row takes one with weight 0, to stay in step
-            if order is None:
-                yield Batch(x[first:last], y[first:last], first, share)
-            else:
-                picked = order[start + first : start + last]
-                yield Batch(x[picked], y[picked], first, share)
+            which = slice(first, last) if order is None else order[start + first : start + last]
+            yield Place(which, first, share)
+
+    def __iter__(self) -> Iterator[Batch]:
+        rows = Rows(self.part)
+        return (rows[place] for place in self.places())
+
+
+class Rows(Dataset[Batch]):
+    """A part, asked for a whole batch at a time."""
+
+    def __init__(self, part: Part) -> None:
+        self.part = part
+
+    def __getitem__(self, place: Place) -> Batch:
+        x, y, which = self.part.x, self.part.y, place.rows
+        if isinstance(which, slice):
+            return Batch(x[which], y[which], place.first_row, place.share)
+        # index_select: up to ten times faster than x[which] for images
+        return Batch(x.index_select(0, which), y.index_select(0, which), place.first_row, place.share)
+
+
+class Streamed:
+    """The same batches, fetched ahead by other processes and handed over in pinned memory: for data no device holds.
+
+    Args:
+        workers: number of processes; 0 fetches in this one.
+        pin: hand over in page-locked memory, from which a GPU copies while it computes.
+    """
+
+    def __init__(self, batches: Batches, workers: int, pin: bool) -> None:
+        self.batches = batches
+        self.loader: DataLoader[Batch] = DataLoader(
+            Rows(batches.part),
+            batch_size=None,  # a place is a whole batch
+            sampler=Places(batches),
+            collate_fn=cast(Any, _as_it_is),
+            num_workers=workers,
+            pin_memory=pin,
+            persistent_workers=workers > 0,
+        )
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(self.loader)
+
+
+class Places(Sampler[Place]):
+    """The places of the current epoch's batches, in the form that a DataLoader asks for."""
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Place]:
+        return self.batches.places()
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch

@@ -1,7 +1,8 @@
-"""Data ready to train on: split, scaled, as tensors."""
+"""Data ready to train on: split, as tensors; tables scaled already, images as uint8 with what scales a batch."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from dataclasses import dataclass
 
@@ -11,9 +12,12 @@ from torch import Tensor, nn
 
 from mlplab.config.base import SettingError
 from mlplab.config.data import DataSettings
+from mlplab.config.images import ImageSettings
+from mlplab.data import images
+from mlplab.data.pixels import Pixels
 from mlplab.data.preprocess import Scaler
-from mlplab.data.splits import split
-from mlplab.data.tables import Table, read
+from mlplab.data.splits import official_split, split
+from mlplab.data.tables import read
 
 
 @dataclass(frozen=True)
@@ -21,22 +25,25 @@ class Part:
     """One part of the data: train, val or test."""
 
     x: Tensor
-    """What the network is given, shape (rows, n_features)."""
+    """Tables: what the network is given, shape (rows, n_features). Images: uint8 (rows, channels, height, width)."""
     y: Tensor
     """Class of each row, int64 of shape (rows,)."""
     rows: np.ndarray
     """Number of each row in the data set as it was read."""
+    preprocess: nn.Module | None = None
+    """From a batch of x, on its device, to what the network is given; None where x is that already."""
 
     def __len__(self) -> int:
         return len(self.y)
 
     def to(self, device: torch.device) -> Part:
         """The same part on a device."""
-        return Part(self.x.to(device), self.y.to(device), self.rows)
+        preprocess = None if self.preprocess is None else copy.deepcopy(self.preprocess).to(device)
+        return Part(self.x.to(device), self.y.to(device), self.rows, preprocess)
 
     def inputs(self, x: Tensor) -> Tensor:
         """What the network is given of some rows of x."""
-        return x
+        return x if self.preprocess is None else self.preprocess(x)
 
 
 @dataclass(frozen=True)
@@ -50,8 +57,8 @@ class Prepared:
     class_names: list[str]
     fingerprint: str
     """Hash of the raw values, the classes and the split: two runs with the same one saw the same data."""
-    raw: np.ndarray
-    """Features as they were read, shape (rows, n_features)."""
+    raw: np.ndarray | None
+    """Features as they were read, shape (rows, n_features); None for images, whose parts hold them as they were."""
 
     @property
     def n_features(self) -> int:
@@ -77,6 +84,8 @@ def prepare(settings: DataSettings, dtype: torch.dtype = torch.float32) -> Prepa
     Raises:
         SettingError: the data cannot be read or split as the settings ask.
     """
+    if isinstance(settings, ImageSettings):
+        return _images(settings, dtype)
     table = read(settings)
     if table.parts and settings.folds is not None:
         raise SettingError(
@@ -89,11 +98,34 @@ def prepare(settings: DataSettings, dtype: torch.dtype = torch.float32) -> Prepa
     for name, which in rows.items():
         x = preprocess(torch.from_numpy(table.x[which])).to(dtype).contiguous()
         parts[name] = Part(x, torch.from_numpy(table.y[which]), which)
-    return Prepared(parts, preprocess, table.feature_names, table.class_names, _fingerprint(table, rows), table.x)
+    fingerprint = _fingerprint(table.x, table.y, *rows.values())
+    return Prepared(parts, preprocess, table.feature_names, table.class_names, fingerprint, table.x)
 
 
-def _fingerprint(table: Table, rows: dict[str, np.ndarray]) -> str:
+def _images(settings: ImageSettings, dtype: torch.dtype) -> Prepared:
+    name: str = settings.name  # type: ignore[attr-defined]
+    read = images.READERS[name](settings)
+    if read.n_test is None:
+        rows = split(read.y, read.class_names, settings)
+    else:
+        rows = official_split(read.y, read.n_test, settings)
+    pixels = Pixels.fit(_rows(read.x, rows["train"]), settings.scaling, dtype)
+    y = torch.from_numpy(read.y)
+    parts = {name: Part(_rows(read.x, which), _rows(y, which), which, pixels) for name, which in rows.items()}
+    digest = _fingerprint(read.digest or read.x.numpy(), read.y, *rows.values())
+    return Prepared(parts, pixels, images.pixel_names(read.x.shape[1:]), read.class_names, digest, None)
+
+
+def _rows(values: Tensor, which: np.ndarray) -> Tensor:
+    """Some rows; a view where they follow each other, as a copy of a large data set is what memory can do without."""
+    if len(which) and which[-1] - which[0] == len(which) - 1 and (np.diff(which) == 1).all():
+        return values[which[0] : which[-1] + 1]
+    return values[torch.from_numpy(which)]
+
+
+def _fingerprint(values: np.ndarray | str, *others: np.ndarray) -> str:
     digest = hashlib.sha256()
-    for array in (table.x, table.y, *rows.values()):
+    digest.update(values.encode() if isinstance(values, str) else np.ascontiguousarray(values).data)
+    for array in others:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]

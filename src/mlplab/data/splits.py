@@ -6,6 +6,7 @@ import numpy as np
 
 from mlplab.config.base import SettingError
 from mlplab.config.data import DataSettings
+from mlplab.config.images import ImageSettings, OfficialImages
 
 
 def split(y: np.ndarray, class_names: list[str], settings: DataSettings) -> dict[str, np.ndarray]:
@@ -46,6 +47,39 @@ def split(y: np.ndarray, class_names: list[str], settings: DataSettings) -> dict
             )
     except ValueError as error:  # too few rows for this split: scikit-learn says which number is too small
         raise SettingError(f"data.split={settings.split} cannot be made from {len(y)} rows: {error}") from None
+    return {"train": train, "val": val, "test": test}
+
+
+def official_split(y: np.ndarray, n_test: int, settings: ImageSettings) -> dict[str, np.ndarray]:
+    """Row numbers of the parts where the last `n_test` rows are the test part and stay it; the others keep their order.
+
+    Raises:
+        SettingError: more validation rows are asked for than the training part has.
+    """
+    n_rest = len(y) - n_test
+    if isinstance(settings, OfficialImages):
+        n_val, last = settings.validation, settings.validation_rows == "last"
+        given = f"data.validation={n_val}"
+    else:  # an image folder with a test folder: the first two shares divide the training folder
+        train_share, val_share, _ = settings.fractions
+        n_val, last = round(n_rest * val_share / (train_share + val_share)), False
+        given = f"data.split={settings.split}"
+    if n_val >= n_rest:
+        raise SettingError(f"{given} leaves nothing of the {n_rest} training images to train on; use less")
+    test = np.arange(n_rest, len(y))
+    if n_val == 0 or last:
+        train, val = np.arange(n_rest - n_val), np.arange(n_rest - n_val, n_rest)
+    else:
+        from sklearn.model_selection import train_test_split
+
+        classes = y[:n_rest] if settings.stratified else None
+        try:
+            train, val = train_test_split(
+                np.arange(n_rest), test_size=n_val, random_state=settings.split_seed, stratify=classes
+            )
+        except ValueError as error:  # fewer validation rows than classes, or a class of one image
+            raise SettingError(f"{given} cannot be made from {n_rest} training images: {error}") from None
+        train, val = np.sort(train), np.sort(val)
     return {"train": train, "val": val, "test": test}
 
 

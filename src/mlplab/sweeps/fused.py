@@ -44,6 +44,9 @@ class Trained:
         self.schedule = self.job.config.scheduler.model_dump_json()
 
 
+VALUES_AT_ONCE = 1 << 24
+"""Activations of one layer that scoring holds at a time, of all networks together."""
+
 Report = Callable[[int, int, float], None]
 
 
@@ -119,8 +122,8 @@ class FusedTraining:
         for i, batch in enumerate(self.batches.epoch(epoch)):
             context.step = epoch * n_batches + i
             rate = self._rate_at(context.step, n_batches)
-            x, targets = self.objective.perturbed(batch, context.step)
-            logits = self.stack.forward(x.flatten(2), context)
+            x, targets = self.objective.perturbed(batch, self.train, context.step)
+            logits = self.stack.forward(x, context)
             loss, grad = self.objective.loss_and_gradient(logits, targets, batch.real)
             self.stack.backward(grad)
             self.objective.constrain_gradient(rate)
@@ -178,10 +181,13 @@ class FusedTraining:
         """Logits (networks, most rows, n_outputs) in evaluation mode."""
         context = Context(training=False)
         chunks = []
-        for start in range(0, part.x.shape[1], ROWS_AT_ONCE):
-            x = part.x[:, start : start + ROWS_AT_ONCE]
-            x = x.expand(self.stack.n, *x.shape[1:]) if part.shared else x[part.of]
-            chunks.append(self.stack.forward(x.flatten(2), context))
+        width = max(max(p.shape) for p in self.stack.parameters)
+        at_once = max(64, min(ROWS_AT_ONCE, VALUES_AT_ONCE // (self.stack.n * width)))
+        for start in range(0, part.x.shape[1], at_once):
+            x = part.x[:, start : start + at_once]
+            # data that all share are scaled once for all
+            inputs = part.inputs(x).expand(self.stack.n, -1, -1) if part.shared else part.inputs(x[part.of])
+            chunks.append(self.stack.forward(inputs, context))
         return torch.cat(chunks, 1) if len(chunks) > 1 else chunks[0]
 
     def _take_in(self, epoch: int, rows: list[Row], first_bad: list[tuple[int, list[float]] | None]) -> None:

@@ -61,7 +61,7 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
         for row in history:
             board.on_epoch(row, None, wall_time=began + row["seconds"])
     values = record.beginning(config) | record.outcome(config, prepared, fitted, trained.scores)
-    record.write_end(config, prepared, fitted, trained.scores, job.folder, board, in_sweep=True)
+    record.write_end(config, prepared, fitted, trained.scores, job.folder, board, None, in_sweep=True)
     writing = time.perf_counter() - started
     values["seconds"] = {"total": trained.seconds + writing, "fit": trained.seconds, "test": 0.0}
     return runs.write_result(job.folder, values)

@@ -59,7 +59,11 @@ def run_batch(
             if isinstance(found, SettingError):
                 raise found
             check_fits(config, found)
-            jobs.append(Job(config, folder, found, number))
+            config = devices.with_precision(config, devices.resolve(config.accelerator), found)
+            if reason := alone_because(config):
+                alone.append((number, reason))
+            else:
+                jobs.append(Job(config, folder, found, number))
         except SettingError as error:
             outcomes[number] = _refused(folder, error)
     groups, _ = plan(jobs)

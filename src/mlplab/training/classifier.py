@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mlplab import randomness
 from mlplab.config import Config
+from mlplab.data.augmentation import addresses, augment
 from mlplab.data.batches import Batch
 from mlplab.models.layers import Clock
 from mlplab.training import losses, optimizers, perturbations, schedulers
@@ -25,13 +26,21 @@ class Classifier(L.LightningModule):
         network: from (batch, n_features) to logits (batch, n_outputs).
         class_weights: from `losses.class_weights`.
         batches_per_epoch: optimizer steps in an epoch.
+        preprocess: from the batches' x to the network's input (`Part.preprocess`); None where they are the same.
     """
 
     def __init__(
-        self, network: nn.Module, config: Config, n_classes: int, class_weights: Tensor | None, batches_per_epoch: int
+        self,
+        network: nn.Module,
+        config: Config,
+        n_classes: int,
+        class_weights: Tensor | None,
+        batches_per_epoch: int,
+        preprocess: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.network = network
+        self.preprocess = preprocess
         self.config = config
         self.n_classes = n_classes
         self.batches_per_epoch = batches_per_epoch
@@ -69,11 +78,15 @@ class Classifier(L.LightningModule):
 
     def _perturb(self, batch: Batch, step: int) -> tuple[Tensor, Tensor]:
         x = batch.x
+        if (augmentation := self.config.augmentation).chosen:
+            x = augment(x, augmentation, addresses(augmentation, self.config.seed, step), batch.first_row)
+        if self.preprocess is not None:
+            x = self.preprocess(x)
         targets = F.one_hot(batch.y, self.n_classes).to(x.dtype)
         regularization, seed = self.config.regularization, self.config.seed
         if noise := regularization.input_noise:
             address = randomness.at(randomness.key(seed, "noise", batch.first_row), step)
-            x = perturbations.add_noise(x, address, noise.std)
+            x = perturbations.add_noise(x.flatten(1), address, noise.std).view_as(x)
         if mix := regularization.mixup:
             address = randomness.at(randomness.key(seed, "mixup", batch.first_row), step)
             x, targets = perturbations.mixup(x, targets, address, mix.alpha)

@@ -32,8 +32,8 @@ class Scores:
 @contextmanager
 def number_format(precision: int | str, device: torch.device) -> Iterator[None]:
     """Run what is inside in the mixed precision that training used, if it used one."""
-    kinds = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
-    if isinstance(precision, str):
+    kinds: dict[int | str, torch.dtype] = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+    if precision in kinds:
         with torch.autocast(device.type, kinds[precision]):
             yield
     else:
@@ -58,7 +58,7 @@ def score(network: nn.Module, part: Part, config: Config, n_classes: int, weight
     was_training = network.training
     network.eval()
     with number_format(config.accelerator.precision, part.x.device):
-        logits = logits_of(network, part.x)
+        logits = logits_of(lambda x: network(part.inputs(x)), part.x)
     network.train(was_training)
     targets = F.one_hot(part.y, n_classes).to(logits.dtype)
     rows = losses.row_losses(config.loss, logits, targets)

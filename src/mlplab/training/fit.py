@@ -16,11 +16,11 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 from mlplab.config import Config
-from mlplab.data.batches import Batches
+from mlplab.data.batches import Batches, Streamed
 from mlplab.data.prepared import Prepared
 from mlplab.models.build import build
 from mlplab.runs import RunFolder
-from mlplab.training import checkpoints, losses
+from mlplab.training import checkpoints, devices, losses
 from mlplab.training.checks import check_fits
 from mlplab.training.classifier import Classifier
 from mlplab.training.epochs import EpochEnd, Observer
@@ -46,9 +46,10 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
     n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
     network = build(config, _n_inputs(prepared), n_outputs)
     monitor = config.trainer.monitor if len(prepared.parts["val"]) else None
-    if device != "cpu" and world == 1:
+    workers = devices.workers(config.data, train, device)
+    if device != "cpu" and world == 1 and workers is None:
         train = train.to(torch.device(device))
-    loader = Batches(
+    batches = Batches(
         train,
         config.data.batch_size,
         config.seed,
@@ -57,8 +58,9 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
         rank=rank,
         world=world,
     )
+    loader = batches if workers is None else Streamed(batches, workers, pin=device == "cuda")
     weights = losses.class_weights(config.loss, prepared.parts["train"].y, prepared.n_classes)
-    classifier = Classifier(network, config, prepared.n_classes, weights, len(loader))
+    classifier = Classifier(network, config, prepared.n_classes, weights, len(loader), train.preprocess)
 
     def save_best(state: dict[str, Tensor], epoch: int, value: float) -> None:
         assert folder is not None
@@ -76,9 +78,9 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
     )
     diverged: Diverged | None = None
     n_parameters = sum(p.numel() for p in network.parameters())
-    with quiet_lightning(), threads_for(n_parameters * loader.batch_size):
+    with quiet_lightning(), threads_for(n_parameters * batches.batch_size):
         trainer = make_trainer(config, device, epochs)
-        loader.epoch = lambda: trainer.current_epoch
+        batches.epoch = lambda: trainer.current_epoch
         started = time.perf_counter()
         try:
             trainer.fit(classifier, loader, weights_only=True)
@@ -93,7 +95,7 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
     network.cpu()
     if epochs.best_weights:
         network.load_state_dict(epochs.best_weights)
-    per_epoch = min(len(loader) * loader.batch_size, len(train))
+    per_epoch = min(len(loader) * batches.batch_size, len(train))
     return Fitted(
         network=network.eval(),
         history=epochs.history,
@@ -133,7 +135,8 @@ def make_trainer(config: Config, device: str, epochs: EpochEnd) -> L.Trainer:
         num_nodes=chosen.nodes,
         strategy=strategy,
         sync_batchnorm=several and device == "cuda",
-        precision=precision if isinstance(precision, str) else "32-true",  # 64: the network itself is float64
+        # 64: the network itself is float64; auto, where nobody has decided it, is 32
+        precision=precision if precision in ("bf16-mixed", "16-mixed") else "32-true",
         max_epochs=config.trainer.max_epochs,
         gradient_clip_val=clipping.max_norm if clipping else None,
         deterministic=chosen.deterministic,
