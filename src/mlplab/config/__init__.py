@@ -131,7 +131,7 @@ class Config(Settings):
                 f"activation={self.activation.name} is not written out in model=numpy_mlp; {', '.join(WRITTEN_OUT)} "
                 "are. Use one of them, or model=mlp"
             )
-        if isinstance(self.accelerator.precision, str):
+        if str(self.accelerator.precision).endswith("-mixed"):
             raise ValueError(
                 f"accelerator.precision={self.accelerator.precision} is torch's, and model=numpy_mlp computes in "
                 "NumPy; use accelerator.precision=32 or 64, or model=mlp"
