@@ -21,7 +21,7 @@ def sizes(network: nn.Module) -> list[tuple[int, int]]:
 
 
 def test_every_model_of_conf_is_tested_here() -> None:
-    assert {path.stem for path in (CONF / "model").iterdir()} == {"mlp", "linear", "custom"}
+    assert {path.stem for path in (CONF / "model").iterdir()} == {"mlp", "numpy_mlp", "linear", "custom"}
 
 
 @pytest.mark.parametrize(
