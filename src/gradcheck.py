@@ -4,13 +4,13 @@ import hydra
 from omegaconf import DictConfig
 
 from mlplab.cli import job, plain_errors
+from mlplab.config.tools import GradientCheck
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="gradcheck")
 def main(values: DictConfig) -> None:
     with job():
         from mlplab.compose import to_tool
-        from mlplab.config.tools import GradientCheck
 
         how, config = to_tool(values, GradientCheck)
         import torch
@@ -27,5 +27,5 @@ def main(values: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    with plain_errors():
+    with plain_errors(GradientCheck.model_fields):
         main()

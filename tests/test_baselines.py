@@ -31,6 +31,12 @@ def test_every_method_beats_guessing_on_iris_by_the_same_metrics() -> None:
         assert s.metrics["test"]["accuracy"] > 0.85, s.method
 
 
+def test_images_are_rows_of_scaled_pixels() -> None:
+    config = load_config("data=digits_images", "data.split_seed=2")
+    (scored,) = score_methods(prepare(config.data), ["knn"], seed=0, svm_rows=1)
+    assert scored.metrics["test"]["accuracy"] > 0.95
+
+
 def test_logistic_regression_is_scikit_learns_on_the_same_rows() -> None:
     prepared = prepare(load_config("data=breast_cancer", "data.split_seed=3").data)
     (ours,) = score_methods(prepared, ["logistic_regression"], seed=0, svm_rows=1)
@@ -100,6 +106,7 @@ def test_the_table_can_be_written_as_csv(tmp_path: Path) -> None:
         ("methods=[svmm]", "it must be 'logistic_regression', 'knn'"),
         ("run=nowhere", "nowhere/checkpoints/best.ckpt does not exist"),
         ("data=irris", "Did you mean 'iris'?"),
+        ("method=[svm]", "Did you mean 'methods'?"),
     ],
 )
 def test_the_script_refuses_in_one_message(override: str, said: str, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from mlplab.config import SettingError
-from mlplab.data.prepared import Part, Prepared
+from mlplab.config import Config, SettingError
+from mlplab.config.tools import Baselines
+from mlplab.data.prepared import Part, Prepared, prepare
 from mlplab.training.metrics import METRICS, compute
 
 
@@ -119,6 +120,43 @@ def _metrics(model: Any, part: Part, prepared: Prepared) -> dict[str, float]:
     # a class without a training row has no column
     probs[:, torch.from_numpy(model.classes_)] = torch.from_numpy(model.predict_proba(_features(part))).double()
     return {name: float(value) for name, value in compute(probs, part.y).items()}
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What a comparison came to."""
+
+    title: str
+    scored: list[Scored]
+    """The run first, if there is one."""
+    file: Path | None
+    """Where it was written."""
+
+
+def compare(chosen: Baselines, config: Config, data_given: bool) -> Compared:
+    """Score the chosen methods, and a run beside them, on the same rows; write the table where it belongs.
+
+    Args:
+        data_given: the person named data settings, which must then be those of the run.
+
+    Raises:
+        SettingError: see `of_run` and `check_file`.
+    """
+    file = Path(chosen.file) if chosen.file else None
+    if file:
+        check_file(file)
+    scored: list[Scored] = []
+    title: str
+    if chosen.run is None:
+        prepared, seed, title = prepare(config.data), config.seed, config.data.name
+    else:
+        folder = Path(chosen.run)
+        first, prepared, seed = of_run(folder, prepare(config.data) if data_given else None)
+        scored, title, file = [first], chosen.run, file or folder / "baselines.json"
+    scored += score_methods(prepared, chosen.methods, seed, chosen.svm_rows)
+    if file:
+        write(file, scored, prepared.fingerprint)
+    return Compared(f"{title}: test part, {len(prepared.parts['test'])} rows", scored, file)
 
 
 def of_run(folder: Path, asked: Prepared | None) -> tuple[Scored, Prepared, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,10 +35,13 @@ def setting(values: Any, name: str, example: str) -> Path:
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
+def plain_errors(own: Iterable[str] = ()) -> Iterator[None]:
     """Turn exceptions into one message: status 2 for a person's mistake, 1 for a failed run, 130 for Ctrl-C.
 
     HYDRA_FULL_ERROR=1 in the environment shows tracebacks instead.
+
+    Args:
+        own: settings that the script has beside a run's.
     """
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -58,7 +61,7 @@ def plain_errors() -> Iterator[None]:
             raise
         from mlplab.compose import explain_hydra
 
-        refuse(explain_hydra(error))
+        refuse(explain_hydra(error, own))
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     except Exception as error:

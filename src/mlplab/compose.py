@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def _groups() -> list[str]:
     return sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra")
 
 
-def explain_hydra(error: BaseException) -> str:
+def explain_hydra(error: BaseException, own: Iterable[str] = ()) -> str:
     """One short message for what Hydra or OmegaConf refused, with the nearest name."""
     from hydra.errors import OverrideParseException
 
@@ -104,7 +105,7 @@ def explain_hydra(error: BaseException) -> str:
         if "No match in the defaults list" in text and path in settings(Config):
             return f"{path} is already chosen or is not a group; groups are {', '.join(groups)}."
         if "." not in path:
-            hint = nearest(path, groups) or nearest(path, settings(Config))
+            hint = nearest(path, [*own, *groups]) or nearest(path, settings(Config))
             leaf = [p for p in settings(Config) if p.rsplit(".", 1)[-1] == path]
             return f"there is no setting or group '{path}'.{hint or (f' Did you mean {leaf[0]!r}?' if leaf else '')}"
         return unknown(path, Config, _chosen(text))

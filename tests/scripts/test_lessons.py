@@ -34,6 +34,7 @@ def test_gradcheck_fails_where_a_gradient_is_wrong(tmp_path: Path) -> None:
     [
         ("rows=0", "rows=0 is not allowed: it must be greater than 0"),
         ("model.hiden=3", "Did you mean 'model.hidden'?"),
+        ("entrie=3", "Did you mean 'entries'?"),
     ],
 )
 def test_gradcheck_refuses_in_one_message(override: str, said: str, tmp_path: Path) -> None:

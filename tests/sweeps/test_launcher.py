@@ -209,9 +209,10 @@ def same_results(one: Path, two: Path, jobs: int, rel: float = 1e-5) -> None:
         assert (one / str(i) / ".hydra/config.yaml").read_text() == (two / str(i) / ".hydra/config.yaml").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "number"),
-    [("max_jobs", 3), *(pytest.param(*other, marks=pytest.mark.slow) for other in (("max_jobs", 1), ("workers", 2)))],
+    [("max_jobs", 3), ("max_jobs", 1), ("workers", 2)],
 )
 def test_chunks_and_workers_change_no_result(
     work: Path, swept: CompletedProcess[str], setting: str, number: int
@@ -387,4 +388,4 @@ def test_a_sweep_of_many_costs_little_more_than_one_of_few(tmp_path: Path) -> No
         return time.perf_counter() - started
 
     few, many = seconds(2), seconds(102)
-    assert many - few < 0.5 * few * 10, (few, many)  # a hundred jobs more, at the price of five processes at most
+    assert many < 5 * few, (few, many)  # 51 times the jobs

@@ -30,6 +30,11 @@ def test_gradients_of_a_training_step_are_right(model: str, rest: str) -> None:
     assert all(c.entries <= HOW.entries for c in checked)
 
 
+def test_images_are_scaled_as_in_training() -> None:
+    checked = check(load_config("data=digits_images", "model.hidden=6", "activation=tanh"))
+    assert checked[0].error < HOW.tolerance
+
+
 def test_a_wrong_derivative_is_found_where_it_acts() -> None:
     checked = check(load_config("activation=custom", "activation.target=models.wrong.WrongTanh", "model.hidden=6"))
     errors = {c.parameter: c.error for c in checked}

@@ -58,7 +58,8 @@ def descents(config: Any, sizes: Sequence[int | str] = ("full", 16, 1)) -> Figur
     curves = {}
     for size in sizes:
         data = config.data.model_copy(update={"batch_size": size})
-        fitted = fit(config.model_copy(update={"data": data}), prepared, device, None, [])
+        of_size = devices.with_precision(config.model_copy(update={"data": data}), device, prepared)
+        fitted = fit(of_size, prepared, device, None, [])
         curves[{"full": "full batch", 1: "stochastic"}.get(size, f"mini-batch of {size}")] = fitted.history
     return descent_curves(curves)
 

@@ -52,7 +52,7 @@ def check_gradients(config: Config, prepared: Prepared, how: GradientCheck) -> l
     network = build(config, train.x[:1].flatten(1).shape[1], n_outputs).double()
     batch = next(iter(Batches(train, min(how.rows, len(train)), config.seed)))
     weights = losses.class_weights(config.loss, train.y, prepared.n_classes)
-    classifier = Classifier(network, config, prepared.n_classes, weights, 1)
+    classifier = Classifier(network, config, prepared.n_classes, weights, 1, train.preprocess)
     objective(classifier, batch).backward()
     found = [
         _compare(classifier, batch, name, parameter, randomness.key(config.seed, "gradcheck", name), how)
