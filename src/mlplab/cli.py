@@ -120,13 +120,16 @@ class CheckSettings:
     def _claim(self, config: Any, mode: str) -> None:
         from omegaconf import open_dict, read_write
 
-        node = config.hydra[mode]
+        node, overrides = config.hydra[mode], config.hydra.overrides
+        wanted = Path(str(node.dir))
         try:
-            folder = claim(Path(str(node.dir)), exact=_given(config, f"hydra.{mode}.dir"), mode=mode)
+            folder = claim(wanted, exact=_given(config, f"hydra.{mode}.dir"), mode=mode)
         except SettingError as error:
             refuse(str(error))
-        with read_write(node), open_dict(node):
-            node.dir = str(folder)
+        if folder != wanted:
+            with read_write(node), open_dict(node), read_write(overrides):
+                node.dir = str(folder)
+                overrides.hydra.append(f'hydra.{mode}.dir="{folder}"')  # jobs of a sweep are composed anew from these
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("on_"):  # the other moments of Hydra's callbacks

@@ -48,7 +48,7 @@ def launch_batch(launcher: Any, job_overrides: list[list[str]], first: int) -> l
         planner = Planner(Composer(launcher.config, launcher.hydra_context.config_loader))
         planned = [planner.plan(overrides, first + i) for i, overrides in enumerate(job_overrides)]
         checked = _check(planned)
-    except SettingError:
+    except Exception:  # a setting that is wrong, or one that Hydra cannot compose
         discard_if_empty(sweep)
         raise
     finally:
