@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -17,6 +18,7 @@ from omegaconf import DictConfig, open_dict
 
 from hydra_plugins.mlplab_launcher._compose import Composer
 from hydra_plugins.mlplab_launcher._planned import Planner, plainly
+from mlplab.cli import CheckSettings
 from mlplab.compose import CONF, to_config
 from mlplab.config import parse
 
@@ -30,7 +32,8 @@ class Sweep:
         setup_globals()
         JobRuntime.instance().set("name", "train")
         self.loader = ConfigLoaderImpl(create_config_search_path(str(CONF)))
-        given = ["hydra.sweep.dir=sweep", "hydra/launcher=fused", *hydra_overrides]
+        named = any(o.startswith("hydra.sweep.dir") for o in hydra_overrides)
+        given = [*(() if named else ("hydra.sweep.dir=sweep",)), "hydra/launcher=fused", *hydra_overrides]
         self.config = self.loader.load_configuration("train", given, run_mode=RunMode.MULTIRUN)
 
     def composer(self) -> Composer:
@@ -146,11 +149,15 @@ def test_planned_jobs_pass_the_same_checks(sweep: Callable[..., Sweep]) -> None:
 
 
 @pytest.mark.slow
-def test_planning_a_job_costs_at_most_a_tenth_of_hydra_s_composition(sweep: Callable[..., Sweep]) -> None:
+def test_planning_a_job_costs_at_most_a_tenth_of_hydra_s_composition(
+    sweep: Callable[..., Sweep], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     jobs = [
         [f"optimizer.lr={lr}", f"seed={s}", f"data.fold={s % 5}", "data.folds=5"] for s in range(5) for lr in (1, 2)
     ]
-    own = sweep()
+    monkeypatch.chdir(tmp_path)
+    own = sweep("hydra.sweep.dir=outputs/${name}/all")
+    CheckSettings().on_multirun_start(own.config)  # as at the start of each sweep: the folder has settings in its name
     planner = Planner(own.composer())
     ours, theirs = [], []
     for number, overrides in enumerate(jobs):

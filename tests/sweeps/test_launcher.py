@@ -370,6 +370,13 @@ def test_sweeps_that_start_in_the_same_second_never_share_a_folder(tmp_path: Pat
     assert (own / "multirun.yaml").is_file()
 
 
+def test_all_jobs_of_a_sweep_are_in_its_folder_whatever_their_names(tmp_path: Path) -> None:
+    run = script("train", "-m", *SMALL, "name=one,two", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert len(list(tmp_path.glob("outputs/*/*"))) == 1
+    assert {p.parent.name for p in tmp_path.glob("outputs/wine/*/*/result.json")} == {"0", "1"}
+
+
 def test_a_sweep_takes_no_folder_in_use(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     (tmp_path / "s" / "mine.txt").write_text("keep")

@@ -117,7 +117,7 @@ class Template:
         hydra: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, "hydra"), resolve=False, enum_to_str=True)
         node = hydra["hydra"]
         node["overrides"]["task"] = [_mark("task")]
-        node["job"].update(override_dirname=_mark("dirname"), id=_mark("number"), num=_mark("number"))
+        node["job"].update(override_dirname=_mark("dirname"), id=_mark("id"), num=_mark("number"))
         node["runtime"]["output_dir"] = _mark("folder")
         self.hydra_yaml = _dump(hydra)
         self.dirname = config.hydra.job.config.override_dirname
@@ -125,8 +125,8 @@ class Template:
     @classmethod
     def of(cls, config: DictConfig, keys: list[str], n_overrides: int) -> Template | None:
         """The template of a composed job, or None where a value that varies shows elsewhere too."""
-        raw_subdir = OmegaConf.to_container(config.hydra.sweep, resolve=False)["subdir"]  # type: ignore[index, call-overload]
-        if raw_subdir != "${hydra.job.num}":
+        raw: Any = OmegaConf.to_container(config.hydra.sweep, resolve=False)
+        if raw["subdir"] != "${hydra.job.num}" or "${" in raw["dir"] or n_overrides == 0:
             return None
         task = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
         text = OmegaConf.to_yaml(task)
@@ -155,7 +155,7 @@ class Template:
         assert indent is not None
         lines = "".join(f"{indent[1]}{line}\n" for line in _dump(task).splitlines())
         hydra_yaml = hydra_yaml.replace(indent[0], lines)
-        for name, value in {"dirname": dirname, "number": number, "folder": str(folder)}.items():
+        for name, value in {"dirname": dirname, "id": str(number), "number": number, "folder": str(folder)}.items():
             hydra_yaml = hydra_yaml.replace(f"'{_mark(name)}'", _scalar(value, type(value).__name__))
         files = {"config.yaml": config_yaml, "hydra.yaml": hydra_yaml, "overrides.yaml": _dump(task)}
         return Planned(overrides, number, folder, values, files)

@@ -73,8 +73,8 @@ class StackedPart:
 
     @property
     def even(self) -> bool:
-        """Whether all networks have the same number of rows."""
-        return bool((self.n_rows == self.n_rows[0]).all())
+        """Whether every row of every network is a real one."""
+        return bool((self.n_rows == self.x.shape[1]).all())
 
 
 @dataclass
@@ -99,7 +99,8 @@ class StackedBatches:
         self.part = part
         most = part.x.shape[1]
         size = config.data.batch_size
-        self.size = most if size == "full" else min(size, most)
+        rows = len(jobs[0].prepared.parts["train"])
+        self.size = most if size == "full" or size >= rows else size  # one batch for one network is one for all
         in_all = -(-most // self.size)
         self.fixed = config.trainer.overfit
         self.n = 1 if self.fixed else min(config.trainer.max_batches or in_all, in_all)

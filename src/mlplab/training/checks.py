@@ -21,3 +21,12 @@ def check_fits(config: Config, prepared: Prepared) -> None:
             "regularization=early_stopping watches the validation part, and data.split leaves none; "
             "use data.split=[0.6,0.2,0.2] or leave it out"
         )
+    rows, size = len(prepared.parts["train"]), config.data.batch_size
+    if config.regularization.batch_norm and not config.trainer.overfit:
+        whole = rows if size == "full" else size
+        limit = config.trainer.max_batches
+        if rows % whole == 1 and (limit is None or limit * whole >= rows):
+            raise SettingError(
+                f"regularization=batch_norm needs several rows in a batch, but {rows} training rows in batches of "
+                f"data.batch_size={size} leave one row for the last; use another data.batch_size"
+            )
