@@ -65,7 +65,8 @@ def plain_errors() -> Iterator[None]:
         if full:
             raise
         if "Config group override" in str(error):  # Hydra's ValueError for a group given as a number
-            refuse(f"{error}; name an option, as in optimizer=adam")
+            numbers = [a for a in sys.argv[1:] if re.fullmatch(r"[\w/]+=-?[\d.e]+", a)]
+            refuse(f"{', '.join(numbers)}: a group needs the name of an option, as in optimizer=adam")
         print(f"failed: {type(error).__name__}: {error}", file=sys.stderr)
         print("HYDRA_FULL_ERROR=1 before the command shows the traceback.", file=sys.stderr)
         raise SystemExit(1) from None
@@ -93,9 +94,10 @@ def job() -> Iterator[None]:
 class CheckSettings:
     """Hydra callback: refuses bad settings before a folder is made or torch imported, then claims the run folder."""
 
+    ignores_jobs = True
+
     def on_run_start(self, config: Any, **_: Any) -> None:
         from hydra.core.hydra_config import HydraConfig
-        from omegaconf import open_dict, read_write
 
         from mlplab.compose import to_config
 
@@ -104,14 +106,24 @@ class CheckSettings:
         HydraConfig.instance().set_config(config)
         try:
             to_config(config)
-            folder = claim(Path(str(config.hydra.run.dir)), exact=_given(config, "hydra.run.dir"))
         except SettingError as error:
             refuse(str(error))
-        with read_write(config.hydra.run), open_dict(config.hydra.run):
-            config.hydra.run.dir = str(folder)
+        self._claim(config, "run")
 
     def on_multirun_start(self, config: Any, **_: Any) -> None:
-        pass
+        """The launcher checks the jobs; here only the sweep's folder is claimed."""
+        self._claim(config, "sweep")
+
+    def _claim(self, config: Any, mode: str) -> None:
+        from omegaconf import open_dict, read_write
+
+        node = config.hydra[mode]
+        try:
+            folder = claim(Path(str(node.dir)), exact=_given(config, f"hydra.{mode}.dir"), mode=mode)
+        except SettingError as error:
+            refuse(str(error))
+        with read_write(node), open_dict(node):
+            node.dir = str(folder)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("on_"):  # the other moments of Hydra's callbacks
@@ -123,8 +135,8 @@ def _given(config: Any, key: str) -> bool:
     return any(re.match(rf"\+*{re.escape(key)}=", str(o)) for o in config.hydra.overrides.hydra)
 
 
-def claim(folder: Path, exact: bool) -> Path:
-    """Make a run folder that nobody else has.
+def claim(folder: Path, exact: bool, mode: str = "run") -> Path:
+    """Make a run folder (or, with mode `sweep`, a sweep's folder) that nobody else has.
 
     Args:
         folder: the wanted folder.
@@ -142,6 +154,6 @@ def claim(folder: Path, exact: bool) -> Path:
             if candidate.is_dir() and not any(candidate.iterdir()):
                 return candidate
             raise SettingError(
-                f"hydra.run.dir={folder} is not empty, and a run never writes over another; choose another folder"
+                f"hydra.{mode}.dir={folder} is not empty, and a run never writes over another; choose another folder"
             ) from None
-    raise SettingError(f"{folder} and 999 neighbours exist; choose another hydra.run.dir")
+    raise SettingError(f"{folder} and 999 neighbours exist; choose another hydra.{mode}.dir")

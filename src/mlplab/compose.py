@@ -41,10 +41,27 @@ def to_config(values: Any) -> Any:
     Raises:
         SettingError: see `mlplab.config.parse`.
     """
+    from mlplab.config import parse
+
+    return parse(_plain(values))
+
+
+def to_tool(values: Any, tool: Any) -> tuple[Any, Any]:
+    """A script's own settings, of the class `tool`, and the Config of the run that they are about.
+
+    Raises:
+        SettingError: see `mlplab.config.parse`.
+    """
+    from mlplab.config import parse
+    from mlplab.config.tools import split_off
+
+    own, rest = split_off(_plain(values), tool)
+    return own, parse(rest)
+
+
+def _plain(values: Any) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
-
-    from mlplab.config import parse
 
     plain = OmegaConf.masked_copy(values, [key for key in values if key != "hydra"])
     try:
@@ -55,7 +72,7 @@ def to_config(values: Any) -> Any:
     except OmegaConfBaseException as error:
         raise SettingError(_first_line(error)) from None
     assert isinstance(container, dict)
-    return parse({str(key): value for key, value in container.items()})
+    return {str(key): value for key, value in container.items()}
 
 
 def _first_line(error: BaseException) -> str:
@@ -74,9 +91,9 @@ def explain_hydra(error: BaseException) -> str:
     from mlplab.config.messages import nearest, settings, unknown
 
     text = str(error)
-    if match := re.search(r"Could not find '([^']+)'", text):
+    if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = match[1].rpartition("/")
-        options = sorted(re.findall(r"^\t(\S+)$", text, re.M))
+        options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
         given = f"{group}={option}" if group else option
         return f"{given} is not an option; {', '.join(options)} are.{nearest(option, options)}"
     if match := re.search(r"In '[^']+': Could not find '([^']+)'", text):

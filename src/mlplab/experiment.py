@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import traceback
 from collections.abc import Iterator
@@ -12,27 +11,22 @@ from typing import Any
 
 import torch
 
-from mlplab import runs
+from mlplab import record, runs
 from mlplab.config import Config, SettingError
-from mlplab.config.images import ImageSettings
-from mlplab.config.training import TensorBoardLogger
-from mlplab.data.augmentation import addresses, augment
-from mlplab.data.batches import Batches
 from mlplab.data.prepared import Prepared, prepare
-from mlplab.reports import figures
-from mlplab.reports.images import SHOWN, Gallery, mistakes, worst_mistakes
+from mlplab.models.build import dtype_of
 from mlplab.reports.progress import ProgressBar
-from mlplab.reports.rows import write_misclassified
-from mlplab.reports.tensorboard import Board
-from mlplab.training import devices, losses
+from mlplab.reports.tables import write_csv
+from mlplab.training import devices
+from mlplab.training.by_hand import Number, first_step
+from mlplab.training.checks import check_fits
 from mlplab.training.epochs import Observer
-from mlplab.training.evaluation import Scores, probabilities_of, score
+from mlplab.training.evaluation import Scores, score
 from mlplab.training.fit import fit
 from mlplab.training.history import Fitted
-from mlplab.training.metrics import confusion_matrix, per_class
 
 
-def run(config: Config, folder: Path, progress: bool = False) -> runs.Result:
+def run(config: Config, folder: Path, progress: bool = False, in_sweep: bool = False) -> runs.Result:
     """Prepare the data, train, score the best epoch's weights on every part, and write the run folder.
 
     It can be called many times in one process: what it sets in torch it sets back.
@@ -41,48 +35,53 @@ def run(config: Config, folder: Path, progress: bool = False) -> runs.Result:
         config: from `mlplab.compose.load_config`.
         folder: an empty or new folder for this run alone.
         progress: show a progress bar.
+        in_sweep: one of many jobs: draw no pictures unless `logger.in_sweeps` asks for them.
 
     Raises:
         SettingError: the settings do not fit the data or the machine; nothing is left behind.
     """
     started = time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
-    record: dict[str, Any] = {"status": "failed", "name": config.name, "metrics": {}, "seed": config.seed}
-    record |= {"versions": runs.versions(), "git_commit": runs.git_commit(), "command": " ".join(sys.argv)}
+    values: dict[str, Any] = record.beginning(config)
     try:
-        with torch_left_as_found(config):
+        with torch_left_as_found():
             device = devices.resolve(config.accelerator)
-            prepared = prepare(config.data, torch.float64 if config.accelerator.precision == 64 else torch.float32)
-            n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
-            rows = len(prepared.parts["train"])
-            config = devices.with_precision(config, device, rows, prepared.n_features, n_outputs)
-            board = make_board(config, prepared, folder)
-            bar = [ProgressBar(config.trainer.max_epochs)] if progress else []
-            gallery = make_gallery(config, prepared, board)
-            observers: list[Observer] = [*bar, *([board] if board else []), *([gallery] if gallery else [])]
+            prepared = prepare(config.data, dtype_of(config))
+            check_fits(config, prepared)
+            config = devices.with_precision(config, device, prepared)
+            if config.trainer.show_first_step:
+                write_csv(runs.RunFolder(folder).first_step, Number._fields, first_step(config, prepared))
+            board = record.make_board(config, prepared, folder, in_sweep)
+            gallery = record.make_gallery(config, prepared, board, in_sweep)
+            watching: list[Observer | None] = [
+                ProgressBar(config.trainer.max_epochs) if progress else None,
+                board,
+                gallery,
+            ]
+            observers = [observer for observer in watching if observer is not None]
             fitted = fit(config, prepared, device, runs.RunFolder(folder), observers)
             if not fitted.main:
                 raise SystemExit(0)  # one of several processes: the first keeps the record
             testing = time.perf_counter()
-            scores = score_all(fitted, config, prepared)
+            scores = score_all(config, prepared, fitted)
             seconds = {"fit": fitted.seconds, "test": time.perf_counter() - testing}
-            record |= outcome(config, prepared, fitted, scores)
-            show_results(config, prepared, fitted, scores, folder, board, gallery)
-        record["seconds"] = {"total": time.perf_counter() - started, **seconds}
-        return runs.write_result(folder, record)
+            values |= record.outcome(config, prepared, fitted, scores)
+            record.write_end(config, prepared, fitted, scores, folder, board, gallery, in_sweep)
+        values["seconds"] = {"total": time.perf_counter() - started, **seconds}
+        return runs.write_result(folder, values)
     except SettingError:
         runs.discard_if_empty(folder)
         raise
     except Exception as error:
-        record["failure"] = {"message": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-        record["seconds"] = {"total": time.perf_counter() - started}
-        runs.write_result(folder, record)
+        values["failure"] = {"message": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        values["seconds"] = {"total": time.perf_counter() - started}
+        runs.write_result(folder, values)
         raise
 
 
-def score_all(fitted: Fitted, config: Config, prepared: Prepared) -> dict[str, Scores]:
+def score_all(config: Config, prepared: Prepared, fitted: Fitted) -> dict[str, Scores]:
     """Scores on every part that has rows; the test part is read here and nowhere else."""
-    if not fitted.history:
+    if not fitted.history or fitted.network is None:
         return {}
     return {
         name: score(fitted.network, part, config, prepared.n_classes, fitted.class_weights)
@@ -91,119 +90,8 @@ def score_all(fitted: Fitted, config: Config, prepared: Prepared) -> dict[str, S
     }
 
 
-def outcome(config: Config, prepared: Prepared, fitted: Fitted, scores: dict[str, Scores]) -> dict[str, Any]:
-    """What result.json says of a training that has ended, well or not."""
-    values: dict[str, Any] = {
-        "status": "diverged" if fitted.diverged else "completed",
-        "metrics": {name: s.metrics for name, s in scores.items()},
-        "best_epoch": fitted.best_epoch,
-        "epochs": len(fitted.history),
-        "samples_per_second": fitted.rows_seen / max(fitted.seconds, 1e-9),
-        "n_parameters": sum(p.numel() for p in fitted.network.parameters()),
-        "device": fitted.device,
-        "precision": config.accelerator.precision,
-        "data": prepared.describe(),
-    }
-    part, name = config.objective.split("/")
-    values["objective"] = values["metrics"].get(part, {}).get(name) if not fitted.diverged else None
-    if fitted.diverged:
-        values["failure"] = {
-            "message": str(fitted.diverged),
-            "step": fitted.diverged.step,
-            "cause": fitted.diverged.cause,
-            "traceback": None,
-        }
-    for part in ("val", "test"):
-        if part in scores:
-            predicted = scores[part].probs.argmax(1)
-            matrix = confusion_matrix(predicted, prepared.parts[part].y, prepared.n_classes)
-            values[f"{part}_confusion_matrix"] = matrix.tolist()
-            table = zip(prepared.class_names, per_class(matrix), strict=True)
-            values[f"{part}_per_class"] = {label: row for label, row in table}
-    return values
-
-
-def make_board(config: Config, prepared: Prepared, folder: Path) -> Board | None:
-    """The run's TensorBoard events, if the logger is tensorboard."""
-    chosen = config.logger
-    if not isinstance(chosen, TensorBoardLogger):
-        return None
-
-    train = prepared.parts["train"]
-
-    def boundary(network: torch.nn.Module) -> Any:
-        assert prepared.raw is not None
-        predict = probabilities_of(network, prepared.preprocess, config.accelerator.precision)
-        return figures.decision_boundary(
-            predict, prepared.raw[train.rows], train.y.numpy(), prepared.feature_names, prepared.class_names
-        )
-
-    return Board(
-        folder,
-        config.model_dump(exclude_none=True),
-        config.trainer.max_epochs,
-        chosen.histograms,
-        boundary if chosen.figures and prepared.n_features == 2 else None,
-        train.inputs(train.x[:2]) if chosen.graph else None,
-    )
-
-
-def make_gallery(config: Config, prepared: Prepared, board: Board | None) -> Gallery | None:
-    """The pictures of image data in the run's TensorBoard events; samples as the first step sees them."""
-    if board is None or not isinstance(config.data, ImageSettings) or not getattr(config.logger, "images", False):
-        return None
-    train = prepared.parts["train"]
-    order = Batches(train, SHOWN, config.seed).order(0)
-    samples = train.x[:SHOWN] if order is None else train.x.index_select(0, order[:SHOWN])
-    augmented = None
-    if config.augmentation.chosen:
-        address = addresses(config.augmentation, config.seed, 0)
-        augmented = augment(samples, config.augmentation, address).numpy()
-    return Gallery(board.file, samples.numpy(), augmented, board.every)
-
-
-def show_results(
-    config: Config,
-    prepared: Prepared,
-    fitted: Fitted,
-    scores: dict[str, Scores],
-    folder: Path,
-    board: Board | None,
-    gallery: Gallery | None,
-) -> None:
-    """Write the wrongly told test rows, the figures, and what TensorBoard shows of the end."""
-    paths = runs.RunFolder(folder)
-    drawn: dict[str, Any] = {}
-    curves = None
-    if "test" in scores:
-        test = prepared.parts["test"]
-        targets, probs = test.y.numpy(), scores["test"].probs.float().numpy()
-        names = prepared.class_names
-        write_misclassified(paths.misclassified, test.rows, targets, probs, names, prepared.feature_names, prepared.raw)
-        if isinstance(config.logger, TensorBoardLogger) and config.logger.figures:
-            curves = (names, targets, probs)
-            matrix = confusion_matrix(scores["test"].probs.argmax(1), test.y, len(names)).numpy()
-            drawn["confusion_matrix"] = figures.confusion_matrix(matrix, names)
-            drawn["roc"] = figures.roc_curves(probs, targets, names)
-            drawn["precision_recall"] = figures.precision_recall_curves(probs, targets, names)
-    if isinstance(config.logger, TensorBoardLogger) and config.logger.figures and fitted.history:
-        drawn["learning_curves"] = figures.learning_curves(
-            {name: [row[name] for row in fitted.history] for name in fitted.history[0]}
-        )
-    if gallery and fitted.history:
-        gallery.first_layer(fitted.network, len(fitted.history))
-        if "test" in scores:
-            worst = worst_mistakes(targets, probs)
-            drawn["misclassified"] = mistakes(test.x[worst].numpy(), targets[worst], probs[worst], names)
-    for name, figure in drawn.items():
-        figures.save(figure, paths.figures / f"{name}.png")
-    if board:
-        board.finish({name: s.metrics for name, s in scores.items()}, drawn, curves)
-        board.file.close()
-
-
 @contextmanager
-def torch_left_as_found(config: Config) -> Iterator[None]:
+def torch_left_as_found() -> Iterator[None]:
     """Set back what a run sets for the whole process: torch's generators and its demand for determinism."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     with torch.random.fork_rng():

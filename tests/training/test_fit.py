@@ -103,7 +103,7 @@ def test_the_best_epochs_weights_are_returned_and_in_best_ckpt(monitor: str, bes
     for name, weight in watch.networks[fitted.best_epoch].items():
         assert torch.equal(weight, fitted.network.state_dict()[name])
         assert torch.equal(weight, saved["network"][name])
-        assert torch.equal(watch.networks[-1][name], checkpoints.load(folder.last)["state_dict"][f"network.{name}"])
+        assert torch.equal(watch.networks[-1][name], checkpoints.load(folder.last)["network"][name])
     assert not fitted.network.training
 
 

@@ -12,7 +12,7 @@ from mlplab.config.base import SettingError, Settings
 from mlplab.config.data import Data, n_classes_before_reading
 from mlplab.config.images import ImageSettings
 from mlplab.config.messages import explain
-from mlplab.config.network import Activation, CustomModel, Initialization, Linear, Model
+from mlplab.config.network import WRITTEN_OUT, Activation, CustomModel, Initialization, Linear, Model, NumpyMlp
 from mlplab.config.optimization import Lbfgs, Optimizer, Scheduler
 from mlplab.config.training import Accelerator, Logger, Loss, Regularization, Trainer
 
@@ -51,6 +51,8 @@ class Config(Settings):
         self._check_regularization()
         self._check_augmentation()
         self._check_accelerator()
+        self._check_numpy()
+        self._check_first_step()
         return self
 
     def _check_objective(self) -> None:
@@ -113,11 +115,45 @@ class Config(Settings):
                 "regularization=elastic_net is l1 and l2 together; leave out l1 and l2, or leave out elastic_net"
             )
         if isinstance(self.model, Linear | CustomModel):
-            inside = [n for n in ("dropout", "batch_norm", "layer_norm") if getattr(chosen, n) is not None]
+            names = ("dropout", "batch_norm", "layer_norm", *(["max_norm"] if isinstance(self.model, Linear) else []))
+            inside = [n for n in names if getattr(chosen, n) is not None]
             if inside:
                 raise ValueError(
                     f"regularization={inside[0]} acts on hidden layers, and model={self.model.name} has none of "
                     "mlplab's; use model=mlp or leave it out"
+                )
+
+    def _check_numpy(self) -> None:
+        if not isinstance(self.model, NumpyMlp):
+            return
+        if self.activation.name not in WRITTEN_OUT:
+            raise ValueError(
+                f"activation={self.activation.name} is not written out in model=numpy_mlp; {', '.join(WRITTEN_OUT)} "
+                "are. Use one of them, or model=mlp"
+            )
+        if isinstance(self.accelerator.precision, str):
+            raise ValueError(
+                f"accelerator.precision={self.accelerator.precision} is torch's, and model=numpy_mlp computes in "
+                "NumPy; use accelerator.precision=32 or 64, or model=mlp"
+            )
+        if self.trainer.compile:
+            raise ValueError("trainer.compile=true compiles torch code, and model=numpy_mlp is NumPy; use model=mlp")
+
+    def _check_first_step(self) -> None:
+        if not self.trainer.show_first_step:
+            return
+        regularized = [name for name, value in self.regularization if value is not None]
+        for wrong, instead in (
+            (not isinstance(self.model, NumpyMlp) and f"model={self.model.name}", "model=numpy_mlp"),
+            (self.data.batch_size != 1 and f"data.batch_size={self.data.batch_size}", "data.batch_size=1"),
+            (self.loss.class_weights != "none" and "loss.class_weights", "loss.class_weights=none"),
+            (regularized and f"regularization={regularized[0]}", "regularization=none"),
+            (self.optimizer.name == "custom" and "optimizer=custom", "a shipped optimizer"),
+        ):
+            if wrong:
+                raise ValueError(
+                    f"trainer.show_first_step=true follows one row through the network written out in NumPy, which "
+                    f"{wrong} does not fit; use {instead}"
                 )
 
     def _check_accelerator(self) -> None:

@@ -10,7 +10,6 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-
 MIXED = ("regularization.", "augmentation.")
 """Prefixes of the groups that take several options at once."""
 

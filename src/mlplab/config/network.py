@@ -9,10 +9,9 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 from mlplab.config.base import Settings, Target
 
 
-class Mlp(Settings):
-    """A multilayer perceptron; its input and output sizes come from the data."""
+class Layered(Settings):
+    """Shared by the multilayer perceptrons."""
 
-    name: Literal["mlp"]
     hidden: PositiveInt | Annotated[list[PositiveInt], Field(min_length=1)]
     """Width of the hidden layers: one number, or a list with one number a layer."""
     depth: PositiveInt | None
@@ -21,7 +20,7 @@ class Mlp(Settings):
     """Whether the layers have biases."""
 
     @model_validator(mode="after")
-    def _depth(self) -> Mlp:
+    def _depth(self) -> Layered:
         if isinstance(self.hidden, list) and self.depth not in (None, len(self.hidden)):
             raise ValueError(
                 f"model.hidden={self.hidden} already says {len(self.hidden)} layers, but model.depth={self.depth}; "
@@ -33,6 +32,18 @@ class Mlp(Settings):
     def widths(self) -> list[int]:
         """Width of each hidden layer."""
         return self.hidden if isinstance(self.hidden, list) else [self.hidden] * (self.depth or 1)
+
+
+class Mlp(Layered):
+    """A multilayer perceptron; its input and output sizes come from the data."""
+
+    name: Literal["mlp"]
+
+
+class NumpyMlp(Layered):
+    """The same network written out in NumPy, forward and backward, without autograd."""
+
+    name: Literal["numpy_mlp"]
 
 
 class Linear(Settings):
@@ -54,7 +65,10 @@ class CustomModel(Target):
     name: Literal["custom"]
 
 
-Model = Annotated[Mlp | Linear | CustomModel, Field(discriminator="name")]
+WRITTEN_OUT = ("sigmoid", "tanh", "relu", "leaky_relu", "elu")
+"""Activations that model=numpy_mlp has."""
+
+Model = Annotated[Mlp | NumpyMlp | Linear | CustomModel, Field(discriminator="name")]
 
 
 class PlainActivation(Settings):

@@ -165,13 +165,15 @@ class TensorBoardLogger(Settings):
 
     name: Literal["tensorboard"]
     histograms: bool
-    """Histograms of weights and gradients, and norms of each layer's gradient."""
+    """Histograms of weights and gradients, each layer's gradient norm and share of dead ReLU units."""
     figures: bool
     """Confusion matrix, ROC and precision-recall curves, and the decision boundary of two-feature data."""
     graph: bool
     """The network's graph."""
     images: bool
     """Of image data: samples, what augmentation does to them, the worst mistakes, the first layer's weights."""
+    in_sweeps: bool
+    """The same four for each job of a sweep, which costs more than training small networks; scalars always are."""
 
 
 Logger = Annotated[PlainLogger | TensorBoardLogger, Field(discriminator="name")]
@@ -195,3 +197,5 @@ class Trainer(Settings):
     """Least time between two writings of the checkpoints; a killed run resumes from the last."""
     detect_anomaly: bool
     """Name the operation whose gradient became NaN (slow)."""
+    show_first_step: bool
+    """Print every number of the first step: for a tiny model=numpy_mlp and data.batch_size=1."""

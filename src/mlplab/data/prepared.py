@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mlplab.config.base import SettingError
 from mlplab.config.data import DataSettings
 from mlplab.config.images import ImageSettings
 from mlplab.data import images
@@ -86,6 +87,11 @@ def prepare(settings: DataSettings, dtype: torch.dtype = torch.float32) -> Prepa
     if isinstance(settings, ImageSettings):
         return _images(settings, dtype)
     table = read(settings)
+    if table.parts and settings.folds is not None:
+        raise SettingError(
+            f"these data bring their own split, so data.folds={settings.folds} cannot be; "
+            "use data.folds=null data.fold=null"
+        )
     rows = table.parts or split(table.y, table.class_names, settings)
     preprocess = Scaler.fit(table.x[rows["train"]], settings.scaling)
     parts = {}

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 
 class Scaler(nn.Module):
-    """(x - center) / scale, column by column, in float64; constant columns become 0."""
+    """(x - center) / 2 / scale (halves do not overflow), column by column, in float64; constant columns become 0."""
 
     center: Tensor
     scale: Tensor
@@ -18,7 +18,7 @@ class Scaler(nn.Module):
     def __init__(self, n_features: int) -> None:
         super().__init__()
         self.register_buffer("center", torch.zeros(n_features, dtype=torch.float64))
-        self.register_buffer("scale", torch.ones(n_features, dtype=torch.float64))
+        self.register_buffer("scale", torch.full((n_features,), 0.5, dtype=torch.float64))
 
     @classmethod
     def fit(cls, x: np.ndarray, kind: Literal["standard", "minmax", "none"]) -> Scaler:
@@ -41,11 +41,11 @@ class Scaler(nn.Module):
                 center, scale = scaled.min(0), scaled.max(0) - scaled.min(0)
             constant = scale <= 10 * np.finfo(np.float64).eps * np.abs(center)
             scaler.center.copy_(torch.from_numpy(center * unit))
-            scaler.scale.copy_(torch.from_numpy(np.where(constant, 1.0, scale) * unit))
+            scaler.scale.copy_(torch.from_numpy(np.where(constant, 1.0, scale) * (unit / 2)))
             if constant.any():  # exactly 0, not a rounding error over 1
                 scaler.scale[torch.from_numpy(constant)] = float("inf")
         return scaler
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (rows, n_features) in and out."""
-        return (x.double() - self.center) / self.scale
+        return (x.double() / 2 - self.center / 2) / self.scale

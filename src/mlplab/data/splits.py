@@ -94,6 +94,7 @@ def _enough_rows(y: np.ndarray, class_names: list[str], settings: DataSettings, 
     if counts[rarest] < need:
         given = settings.folds if settings.folds is not None else settings.split
         raise SettingError(
-            f"class '{class_names[rarest]}' has {counts[rarest]} row{'s' * (counts[rarest] != 1)}, but a stratified "
-            f"{what}={given} needs at least {need} of each class; use data.stratified=false, or fewer parts"
+            f"class '{class_names[rarest]}' has {counts[rarest]} row{'' if counts[rarest] == 1 else 's'}, "
+            f"but a stratified {what}={given} needs at least {need} of each class; "
+            "use data.stratified=false, or fewer parts"
         )

@@ -7,10 +7,11 @@ from torch import nn
 
 from mlplab import randomness
 from mlplab.config import Config, SettingError
-from mlplab.config.network import CustomModel
+from mlplab.config.network import CustomModel, NumpyMlp
 from mlplab.dotted import locate
 from mlplab.models.initialization import initialize
 from mlplab.models.mlp import MLP
+from mlplab.models.numpy_mlp import NumpyMLP
 
 
 def dtype_of(config: Config) -> torch.dtype:
@@ -47,7 +48,8 @@ def build(config: Config, n_features: int, n_outputs: int) -> nn.Module:
         if config.initialization.name == "auto":
             return network.to(dtype_of(config))
     else:
-        network = MLP(
+        network_class = NumpyMLP if isinstance(model, NumpyMlp) else MLP
+        network = network_class(
             n_features, model.widths, n_outputs, model.bias, config.activation, config.regularization, config.seed
         )
     network.to(dtype_of(config))  # before the weights: a float64 network gets float64 draws

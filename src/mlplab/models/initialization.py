@@ -80,6 +80,8 @@ def draw(
 
 
 def _orthogonal(tall: Tensor, shape: tuple[int, int]) -> Tensor:
+    if tall.ndim > 2:  # one by one: a batch of matrices may round differently
+        return torch.stack([_orthogonal(one.clone(), shape) for one in tall])
     q, r = torch.linalg.qr(tall)
     q = q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)  # makes the law uniform (Mezzadri 2007)
     return (q if shape[0] >= shape[1] else q.mT).contiguous()

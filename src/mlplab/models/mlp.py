@@ -43,7 +43,8 @@ class MLP(nn.Module):
         layers: list[nn.Module] = []
         n_in = n_features
         for i, width in enumerate(widths):
-            layers.append(Linear(n_in, width, bias))
+            # batch normalization takes any bias away again: its gradient would be nothing but rounding
+            layers.append(Linear(n_in, width, bias and not regularization.batch_norm))
             if norm := regularization.batch_norm:
                 layers.append(nn.BatchNorm1d(width, norm.eps, norm.momentum))
             if layer_norm := regularization.layer_norm:

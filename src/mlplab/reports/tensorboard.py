@@ -31,6 +31,7 @@ class Board:
         histograms: write weights and gradients, and the norm of each layer's gradient.
         boundary: draws the decision boundary as it stands, for two-feature data, or None.
         example: rows to trace the network's graph with, or None to leave the graph out.
+        dead: the share of dead units of each layer of a network, as scalars, or None.
     """
 
     def __init__(
@@ -41,9 +42,11 @@ class Board:
         histograms: bool,
         boundary: Any = None,
         example: Any = None,
+        dead: Any = None,
     ) -> None:
         self.file = EventFile(folder)
         self.config, self.histograms, self.boundary, self.example = config, histograms, boundary, example
+        self.dead = dead
         self.every = max(1, round(max_epochs / SNAPSHOTS))
         self.last_step = 0
         self.file.add_text("config", "```json\n" + json.dumps(config, indent=2) + "\n```", 0)
@@ -52,7 +55,7 @@ class Board:
     def on_batch(self, epoch: int, batch: int, n_batches: int) -> None:
         """Scalars are written once an epoch."""
 
-    def on_epoch(self, row: Mapping[str, float], classifier: Any) -> None:
+    def on_epoch(self, row: Mapping[str, float], classifier: Any, wall_time: float | None = None) -> None:
         """Write the epoch's scores, and now and then histograms and the decision boundary."""
         epoch = int(row["epoch"])
         scalars = {name: v for name, v in row.items() if name not in ("epoch", "step", "seconds")}
@@ -60,9 +63,10 @@ class Board:
             self.file.add_graph(classifier.network, self.example.to(classifier.device))
         if self.histograms:
             scalars |= gradient_norms(classifier.network)
+            scalars |= self.dead(classifier.network) if self.dead else {}
             if epoch % self.every == 0:
                 self._histograms(classifier.network, epoch)
-        self.file.add_scalars(scalars, epoch)
+        self.file.add_scalars(scalars, epoch, wall_time)
         if self.boundary is not None and epoch % self.every == 0:
             self.file.add_figure("decision_boundary", self.boundary(classifier.network), epoch)
         self.last_step = epoch

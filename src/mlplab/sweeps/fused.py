@@ -18,10 +18,11 @@ from mlplab.sweeps.plan import Job
 from mlplab.sweeps.stack import Context, Stack
 from mlplab.sweeps.updates import Update, Value, spread
 from mlplab.training import losses, schedulers
-from mlplab.training.evaluation import ROWS_AT_ONCE
+from mlplab.training.evaluation import ROWS_AT_ONCE, Scores
 from mlplab.training.history import Diverged, Row, likely_cause
 from mlplab.training.metrics import compute, probabilities
 from mlplab.training.selection import Selection, direction
+from mlplab.training.threads import threads_for
 
 
 @dataclass
@@ -35,9 +36,16 @@ class Trained:
     best: dict[str, Tensor] = field(default_factory=dict)
     last: dict[str, Tensor] = field(default_factory=dict)
     optimizer: list[dict[str, Tensor]] = field(default_factory=list)
+    scores: dict[str, Scores] = field(default_factory=dict)
     diverged: Diverged | None = None
     seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        self.schedule = self.job.config.scheduler.model_dump_json()
+
+
+VALUES_AT_ONCE = 1 << 24
+"""Activations of one layer that scoring holds at a time, of all networks together."""
 
 Report = Callable[[int, int, float], None]
 
@@ -63,6 +71,7 @@ class FusedTraining:
         self.batches = StackedBatches(self.train, jobs)
         val = [job.prepared.parts["val"] for job in jobs]
         self.val = StackedPart.stack(val, device) if len(val[0]) else None
+        self.test = StackedPart.stack([job.prepared.parts["test"] for job in jobs], device)
         monitor = config.trainer.monitor
         self.all = [
             Trained(
@@ -74,12 +83,19 @@ class FusedTraining:
         ]
         self.alive = list(self.all)
         self.best = self.stack.snapshot()
+        self._schedules = {t.schedule: t.job.config.scheduler for t in self.all}
+        self._factors: dict[str, float] = {}
         self._rates: list[float] = []
         self._rate: Value = 0.0
 
     @torch.no_grad()
     def run(self) -> list[Trained]:
         """Train to the end; one result a job, in the jobs' order."""
+        n_parameters = sum(math.prod(p.shape) for p in self.stack.parameters)
+        with threads_for(n_parameters * self.batches.size):
+            return self._run()
+
+    def _run(self) -> list[Trained]:
         started = time.perf_counter()
         for epoch in range(self.config.trainer.max_epochs):
             rows, finite = self._epoch(epoch)
@@ -106,8 +122,8 @@ class FusedTraining:
         for i, batch in enumerate(self.batches.epoch(epoch)):
             context.step = epoch * n_batches + i
             rate = self._rate_at(context.step, n_batches)
-            x, targets = self.objective.perturbed(batch, context.step)
-            logits = self.stack.forward(x.flatten(2), context)
+            x, targets = self.objective.perturbed(batch, self.train, context.step)
+            logits = self.stack.forward(x, context)
             loss, grad = self.objective.loss_and_gradient(logits, targets, batch.real)
             self.stack.backward(grad)
             self.objective.constrain_gradient(rate)
@@ -118,7 +134,7 @@ class FusedTraining:
         rows: list[Row] = []
         parts = {"train": scores}
         if self.val is not None:
-            parts["val"] = self._val_scores(self.val)
+            parts["val"] = self._scores(self.val, self.logits(self.val))
         columns = {f"{part}/{name}": v for part, of_part in parts.items() for name, v in of_part.items()}
         for m in range(self.stack.n):
             row: Row = {"epoch": epoch, "step": (epoch + 1) * n_batches, "lr": self._rates[m]}
@@ -128,24 +144,17 @@ class FusedTraining:
     def _rate_at(self, step: int, n_batches: int) -> Value:
         """Each network's learning rate at a step, laid out over the flat buffer if they differ."""
         total = self.config.trainer.max_epochs * n_batches
-        factors: dict[str, float] = {}
-        rates = []
-        for t in self.alive:
-            settings = t.job.config.scheduler
-            kind = self._scheduler_ids[id(settings)]
-            if kind not in factors:
-                factors[kind] = schedulers.factor(settings, step, n_batches, total)
-            rates.append(t.job.config.optimizer.lr * (factors[kind] * t.plateau.factor))
+        factors = {
+            kind: schedulers.factor(settings, step, n_batches, total) for kind, settings in self._schedules.items()
+        }
+        if self._rates and factors == self._factors and step % n_batches:
+            return self._rate  # nothing moves within this epoch
+        self._factors = factors
+        rates = [t.job.config.optimizer.lr * (factors[t.schedule] * t.plateau.factor) for t in self.alive]
         if rates != self._rates:
             self._rates = rates
             self._rate = rates[0] if all(r == rates[0] for r in rates) else spread(self.stack, rates)
         return self._rate
-
-    @property
-    def _scheduler_ids(self) -> dict[int, str]:
-        if not hasattr(self, "_ids"):
-            self._ids = {id(t.job.config.scheduler): t.job.config.scheduler.model_dump_json() for t in self.all}
-        return self._ids
 
     def _seen_scores(self, seen: list[Any]) -> dict[str, list[float]]:
         per_batch = torch.stack([loss for loss, *_ in seen]).double()
@@ -162,10 +171,9 @@ class FusedTraining:
         n_rows = rows.sum(0).long() if padded else None
         return {"loss": loss.tolist(), **_metrics(logits, y, n_rows)}
 
-    def _val_scores(self, val: StackedPart) -> dict[str, list[float]]:
-        logits = self.logits(val)
-        y = val.y[val.of]
-        n_rows = None if val.even else val.n_rows
+    def _scores(self, part: StackedPart, logits: Tensor) -> dict[str, list[float]]:
+        y = part.y[part.of]
+        n_rows = None if part.even else part.n_rows
         real = None if n_rows is None else torch.arange(y.shape[1], device=y.device) < n_rows[:, None]
         return {"loss": self.objective.data_loss(logits, y, real).tolist(), **_metrics(logits, y, n_rows)}
 
@@ -173,10 +181,13 @@ class FusedTraining:
         """Logits (networks, most rows, n_outputs) in evaluation mode."""
         context = Context(training=False)
         chunks = []
-        for start in range(0, part.x.shape[1], ROWS_AT_ONCE):
-            x = part.x[:, start : start + ROWS_AT_ONCE]
-            x = x.expand(self.stack.n, *x.shape[1:]) if part.shared else x[part.of]
-            chunks.append(self.stack.forward(x.flatten(2), context))
+        width = max(max(p.shape) for p in self.stack.parameters)
+        at_once = max(64, min(ROWS_AT_ONCE, VALUES_AT_ONCE // (self.stack.n * width)))
+        for start in range(0, part.x.shape[1], at_once):
+            x = part.x[:, start : start + at_once]
+            # data that all share are scaled once for all
+            inputs = part.inputs(x).expand(self.stack.n, -1, -1) if part.shared else part.inputs(x[part.of])
+            chunks.append(self.stack.forward(inputs, context))
         return torch.cat(chunks, 1) if len(chunks) > 1 else chunks[0]
 
     def _take_in(self, epoch: int, rows: list[Row], first_bad: list[tuple[int, list[float]] | None]) -> None:
@@ -191,7 +202,8 @@ class FusedTraining:
             trained.history.append(row)
             if trained.selection.update(epoch, row.get(trained.selection.monitor or "")):
                 improved.append(m)
-            trained.plateau.update(row.get(self.config.trainer.monitor, row["train/loss"]))
+            monitor = self.config.trainer.monitor
+            trained.plateau.update(row.get(monitor, row[monitor.replace("val/", "train/")]))
             if trained.selection.stop:
                 leaving.append(m)
         if len(improved) == len(self.alive):
@@ -203,7 +215,8 @@ class FusedTraining:
             self._compact([m for m in range(len(self.alive)) if m not in set(leaving)])
 
     def _retire(self, leaving: list[int], now: list[Tensor]) -> None:
-        """Keep what networks that leave the batch came to."""
+        """Keep what networks that leave the batch came to, and score their best weights on every part."""
+        self._score_best(leaving)
         state = {name: self.stack.views(flat) for name, flat in self.update.state.items()}
         for m in leaving:
             trained = self.alive[m]
@@ -214,6 +227,22 @@ class FusedTraining:
                 {name: views[i][m].to("cpu", copy=True) for name, views in state.items()}
                 for i in range(len(self.stack.parameters))
             ]
+
+    def _score_best(self, leaving: list[int]) -> None:
+        """The scores that result.json holds; the test part is read here and nowhere else."""
+        now = self.stack.snapshot()
+        self.stack.restore(self.best)
+        parts = {"train": self.train, **({"val": self.val} if self.val is not None else {}), "test": self.test}
+        for name, part in parts.items():
+            logits = self.logits(part)
+            columns = self._scores(part, logits)
+            probs = probabilities(logits).cpu()
+            for m in leaving:
+                if self.alive[m].history:
+                    metrics = {metric: values[m] for metric, values in columns.items()}
+                    n_rows = len(self.alive[m].job.prepared.parts[name])
+                    self.alive[m].scores[name] = Scores(metrics, probs[m, :n_rows].clone())
+        self.stack.restore(now)
 
     def _compact(self, keep: list[int]) -> None:
         self.alive = [self.alive[m] for m in keep]
@@ -227,6 +256,7 @@ class FusedTraining:
         self.train = self.train.compact(which)
         self.batches.compact(which, self.train)
         self.val = self.val.compact(which) if self.val is not None else None
+        self.test = self.test.compact(which)
         self._rates = []
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mlplab import randomness
+from mlplab.data.pixels import Pixels
 from mlplab.data.prepared import Part
 from mlplab.sweeps.plan import Job
 
@@ -22,12 +23,15 @@ class StackedPart:
         x: (data sets, most rows, n_features); y: (data sets, most rows); rows that only fill up are 0.
         of: which data set each network uses, (networks,).
         n_rows: real rows of each network, (networks,).
+        center, scale: of images, each data set's `Pixels`, (data sets, 1, channels, 1, 1).
     """
 
     x: Tensor
     y: Tensor
     of: Tensor
     n_rows: Tensor
+    center: Tensor | None = None
+    scale: Tensor | None = None
 
     @classmethod
     def stack(cls, parts: Sequence[Part], device: torch.device) -> StackedPart:
@@ -37,16 +41,30 @@ class StackedPart:
             distinct.setdefault(id(part), len(distinct))
         chosen = {distinct[id(part)]: part for part in parts}
         most = max(len(part) for part in parts)
-        x = torch.zeros(len(chosen), most, *parts[0].x.shape[1:], dtype=parts[0].x.dtype)
-        y = torch.zeros(len(chosen), most, dtype=torch.int64)
-        for i, part in chosen.items():
-            x[i, : len(part)], y[i, : len(part)] = part.x, part.y
+        if len(chosen) == 1:
+            x, y = parts[0].x.unsqueeze(0), parts[0].y.unsqueeze(0)
+        else:
+            x = torch.zeros(len(chosen), most, *parts[0].x.shape[1:], dtype=parts[0].x.dtype)
+            y = torch.zeros(len(chosen), most, dtype=torch.int64)
+            for i, part in chosen.items():
+                x[i, : len(part)], y[i, : len(part)] = part.x, part.y
         of = torch.tensor([distinct[id(part)] for part in parts], device=device)
-        return cls(x.to(device), y.to(device), of, torch.tensor([len(part) for part in parts], device=device))
+        n_rows = torch.tensor([len(part) for part in parts], device=device)
+        pixels = [part.preprocess for part in chosen.values() if isinstance(part.preprocess, Pixels)]
+        center = torch.stack([p.center for p in pixels]).unsqueeze(1).to(device) if pixels else None
+        scale = torch.stack([p.scale for p in pixels]).unsqueeze(1).to(device) if pixels else None
+        return cls(x.to(device), y.to(device), of, n_rows, center, scale)
+
+    def inputs(self, x: Tensor) -> Tensor:
+        """What the networks are given of rows x, (networks, rows, ...): (networks, rows, features), scaled."""
+        if self.center is None or self.scale is None:
+            return x.flatten(2)
+        center, scale = (self.center, self.scale) if self.shared else (self.center[self.of], self.scale[self.of])
+        return x.to(center.dtype).sub(center).div_(scale).flatten(2)
 
     def compact(self, keep: Tensor) -> StackedPart:
         """Only some networks."""
-        return StackedPart(self.x, self.y, self.of[keep], self.n_rows[keep])
+        return StackedPart(self.x, self.y, self.of[keep], self.n_rows[keep], self.center, self.scale)
 
     @property
     def shared(self) -> bool:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mlplab import randomness
-from mlplab.sweeps.group_data import StackedBatch, one_hot
+from mlplab.data.augmentation import augment
+from mlplab.sweeps.group_data import StackedBatch, StackedPart, one_hot
 from mlplab.sweeps.plan import Job
 from mlplab.sweeps.stack import Stack
 from mlplab.sweeps.updates import Value, spread
@@ -50,6 +51,11 @@ class Objective:
             torch.tensor([randomness.key(s, what, 0) for s in seeds], dtype=torch.int64, device=device)
             for what in ("noise", "mixup")
         )
+        self.augmentation = self.jobs[0].config.augmentation
+        self.augmentation_keys = {
+            name: torch.tensor([randomness.key(s, "augmentation", name) for s in seeds], device=device)
+            for name in self.augmentation.chosen
+        }
         weights = [
             losses.class_weights(job.config.loss, job.prepared.parts["train"].y, self.n_classes) for job in self.jobs
         ]
@@ -73,9 +79,13 @@ class Objective:
         self.jobs = [self.jobs[m] for m in keep]
         self._arrange()
 
-    def perturbed(self, batch: StackedBatch, step: int) -> tuple[Tensor, Tensor]:
-        """Features and target probabilities after input noise and mixup."""
+    def perturbed(self, batch: StackedBatch, part: StackedPart, step: int) -> tuple[Tensor, Tensor]:
+        """Features and target probabilities after augmentation, input noise and mixup."""
         x, targets = batch.x, one_hot(batch.y, self.n_classes, self.stack.dtype)
+        if self.augmentation.chosen:
+            addresses = {name: randomness.at(keys, step) for name, keys in self.augmentation_keys.items()}
+            x = augment(x, self.augmentation, addresses)
+        x = part.inputs(x)
         if self.noise is not None:
             address = randomness.at(self.noise_keys, step)
             x = perturbations.add_noise(x, address, self.noise.view(-1, 1, 1))

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.config import Config
-from mlplab.config.images import ImageSettings
 from mlplab.data.prepared import Prepared
 from mlplab.sweeps.updates import FUSED
 
@@ -41,14 +40,14 @@ def alone_because(config: Config) -> str | None:
         return f"optimizer={config.optimizer.name} has no stacked form; {', '.join(FUSED)} have"
     if config.accelerator.name in ("ddp", "ddp_cpu", "mps"):
         return f"accelerator={config.accelerator.name} spreads or places one network"
-    if isinstance(config.data, ImageSettings):
-        return f"data={config.data.name} is scaled and augmented batch by batch"
     if config.accelerator.precision in ("bf16-mixed", "16-mixed"):
         return f"accelerator.precision={config.accelerator.precision} is mixed"
     if config.accelerator.deterministic:
         return "accelerator.deterministic is a wish for one network's own kernels"
-    if config.trainer.compile or config.trainer.detect_anomaly:
-        return "trainer.compile and trainer.detect_anomaly look at one network"
+    if config.trainer.compile or config.trainer.detect_anomaly or config.trainer.show_first_step:
+        return "trainer.compile, trainer.detect_anomaly and trainer.show_first_step look at one network"
+    if getattr(config.logger, "in_sweeps", False):
+        return "logger.in_sweeps=true draws one network while it trains"
     return None
 
 
@@ -87,6 +86,7 @@ def structure(job: Job) -> str:
         "batches": -(-len(train) // size),
         "batch_size": "full" if size == len(train) else size,
         "validates": len(val) > 0,
+        "augmentation": c.augmentation.model_dump(),
         "regularization": {name: getattr(regularization, name) is not None for name in _SHAPING},
     }
     if regularization.layer_norm:

@@ -120,6 +120,11 @@ class Stack:
         for copy, p in zip(snapshot, (*self.parameters, *self.buffers), strict=True):
             copy[which] = p.value[which]
 
+    def restore(self, snapshot: list[Tensor]) -> None:
+        """Give all networks the parameters and buffers of a snapshot."""
+        for copy, p in zip(snapshot, (*self.parameters, *self.buffers), strict=True):
+            p.value.copy_(copy)
+
     def state(self, snapshot: list[Tensor], m: int) -> dict[str, Tensor]:
         """The state_dict of network m in a snapshot, on the CPU, as the plain network would give it."""
         names = [p.name for p in (*self.parameters, *self.buffers)]

@@ -71,7 +71,8 @@ class Classifier(L.LightningModule):
         x, targets = self._perturb(batch, step)
         logits = self._forward(x)
         loss = self.loss(logits, targets, self.config.regularization.label_smoothing)
-        self.seen.append((loss.detach(), logits.detach(), batch.y))
+        if len(self.seen) == batch_idx:  # lbfgs looks at further points of the same batch
+            self.seen.append((loss.detach(), logits.detach(), batch.y))
         total = loss + losses.penalty(self._weights, self._l1, self._l2)
         return total if batch.share == 1 else total * batch.share
 
@@ -96,7 +97,8 @@ class Classifier(L.LightningModule):
         logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
         goal = losses.smooth(targets, smoothing.epsilon) if smoothing else targets
         weights = None if self.class_weights is None else self.class_weights.to(logits.dtype)
-        return losses.weighted_mean(losses.row_losses(self.config.loss, logits, goal), targets, weights)
+        of_rows = getattr(self.network, "row_losses", losses.row_losses)  # model=numpy_mlp writes out its own
+        return losses.weighted_mean(of_rows(self.config.loss, logits, goal), targets, weights)
 
     def seen_metrics(self) -> dict[str, float]:
         """Loss and metrics over the batches of the epoch, as the network stood at each; forgets them."""
@@ -112,7 +114,11 @@ class Classifier(L.LightningModule):
         return {"loss": float(total / rows.sum()), **metrics}
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        optimizer = optimizers.build(self.config.optimizer, self.network.parameters())
+        optimizer = optimizers.build(
+            self.config.optimizer,
+            self.network.parameters(),
+            fused=not isinstance(self.config.accelerator.precision, str),  # Lightning cannot clip with fused ones
+        )
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
         return optimizer

@@ -13,7 +13,8 @@ from mlplab.config.data import DataSettings
 from mlplab.config.images import ImageSettings
 from mlplab.config.network import Mlp
 from mlplab.config.training import Accelerator
-from mlplab.data.prepared import Part
+from mlplab.data.prepared import Part, Prepared
+from mlplab.training.losses import n_outputs
 
 log = logging.getLogger(__name__)
 
@@ -63,19 +64,19 @@ def cpu_multiplies_bf16() -> bool:
     return any(check is not None and check() for check in checks)
 
 
-def with_precision(config: Config, device: str, rows: int, n_features: int, n_outputs: int) -> Config:
+def with_precision(config: Config, device: str, prepared: Prepared) -> Config:
     """The same Config with accelerator.precision=auto decided.
 
     Args:
         device: from `resolve`.
-        rows: rows of the training part.
     """
     if config.accelerator.precision != "auto":
         return config
+    rows = len(prepared.parts["train"])
     precision: int | str = 32
     if device == "cpu" and isinstance(config.model, Mlp) and config.optimizer.name != "lbfgs":
         batch = rows if config.data.batch_size == "full" else min(config.data.batch_size, rows)
-        sizes = [n_features, *config.model.widths, n_outputs]
+        sizes = [prepared.n_features, *config.model.widths, n_outputs(config.loss.name, prepared.n_classes)]
         # a multiplication and an addition for each weight and row, in forward and twice in backward
         operations = 6 * batch * sum(n_in * n_out for n_in, n_out in pairwise(sizes))
         if operations >= BF16_PAYS_FROM and cpu_multiplies_bf16():

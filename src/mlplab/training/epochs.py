@@ -83,7 +83,8 @@ class EpochEnd(L.Callback):
         if self.selection.update(epoch, value):
             self.best_weights = {k: v.detach().to("cpu", copy=True) for k, v in pl_module.network.state_dict().items()}
             self._unsaved_best = True
-        pl_module.plateau.update(row.get(pl_module.config.trainer.monitor, row["train/loss"]))
+        monitor = pl_module.config.trainer.monitor
+        pl_module.plateau.update(row.get(monitor, row[monitor.replace("val/", "train/")]))
         if self._csv:
             self._csv.append(row)
         for observer in self.observers:

@@ -15,17 +15,18 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
-from mlplab.config import Config, check_loss
-from mlplab.config.base import SettingError
+from mlplab.config import Config
 from mlplab.data.batches import Batches, Streamed
 from mlplab.data.prepared import Prepared
 from mlplab.models.build import build
 from mlplab.runs import RunFolder
 from mlplab.training import checkpoints, devices, losses
+from mlplab.training.checks import check_fits
 from mlplab.training.classifier import Classifier
 from mlplab.training.epochs import EpochEnd, Observer
 from mlplab.training.history import Diverged, Fitted
 from mlplab.training.selection import Selection
+from mlplab.training.threads import threads_for
 
 
 def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | None, observers: list[Observer]) -> Fitted:
@@ -39,20 +40,12 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
     Raises:
         SettingError: the settings do not fit the data or the machine.
     """
-    try:
-        check_loss(config, prepared.n_classes)
-    except ValueError as error:
-        raise SettingError(str(error)) from None
+    check_fits(config, prepared)
     rank, world, main = _place(config)
     train = prepared.parts["train"]
     n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
     network = build(config, _n_inputs(prepared), n_outputs)
     monitor = config.trainer.monitor if len(prepared.parts["val"]) else None
-    if monitor is None and config.regularization.early_stopping:
-        raise SettingError(
-            "regularization=early_stopping watches the validation part, and data.split leaves none; "
-            "use data.split=[0.6,0.2,0.2] or leave it out"
-        )
     workers = devices.workers(config.data, train, device)
     if device != "cpu" and world == 1 and workers is None:
         train = train.to(torch.device(device))
@@ -84,7 +77,8 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
         write_metrics=config.logger.name != "none",
     )
     diverged: Diverged | None = None
-    with quiet_lightning():
+    n_parameters = sum(p.numel() for p in network.parameters())
+    with quiet_lightning(), threads_for(n_parameters * batches.batch_size):
         trainer = make_trainer(config, device, epochs)
         batches.epoch = lambda: trainer.current_epoch
         started = time.perf_counter()
@@ -108,7 +102,7 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
         best_epoch=epochs.selection.best_epoch,
         seconds=seconds,
         rows_seen=per_epoch * len(epochs.history),
-        n_parameters=sum(p.numel() for p in network.parameters()),
+        n_parameters=n_parameters,
         device=device,
         class_weights=weights,
         diverged=diverged,

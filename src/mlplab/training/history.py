@@ -28,8 +28,8 @@ class Diverged(Exception):
 class Fitted:
     """A training that has ended."""
 
-    network: nn.Module
-    """With the weights of the best epoch, on the CPU, in evaluation mode."""
+    network: nn.Module | None
+    """With the weights of the best epoch, on the CPU, in evaluation mode; None after a fused training."""
     history: list[Row]
     best_epoch: int
     seconds: float
@@ -72,10 +72,16 @@ class MetricsFile:
 
     def append(self, row: Row) -> None:
         """Write one row; the first one gives the columns."""
+        self.extend([row])
+
+    def extend(self, rows: list[Row]) -> None:
+        """Write rows."""
         if self._file is None:
             self._file = self.path.open("a", newline="")
-            csv.writer(self._file).writerow(row)
-        csv.writer(self._file).writerow("" if isinstance(v, float) and math.isnan(v) else v for v in row.values())
+            csv.writer(self._file).writerow(rows[0])
+        writer = csv.writer(self._file)
+        for row in rows:
+            writer.writerow("" if isinstance(v, float) and math.isnan(v) else v for v in row.values())
         self._file.flush()
 
     def close(self) -> None:

@@ -40,7 +40,8 @@ def row_losses(settings: Any, logits: Tensor, targets: Tensor) -> Tensor:
             return (logits.softmax(-1) - targets).square().mean(-1)
         case "focal":
             log_p = logits.log_softmax(-1)
-            return -(targets * (1 - log_p.exp()).pow(settings.gamma) * log_p).sum(-1)
+            wrong = (-log_p.expm1()).clamp(min=torch.finfo(log_p.dtype).tiny)  # 0^gamma has no slope below gamma=1
+            return -(targets * wrong.pow(settings.gamma) * log_p).sum(-1)
     raise AssertionError(settings.name)
 
 

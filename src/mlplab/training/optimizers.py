@@ -15,7 +15,7 @@ from mlplab.dotted import locate
 Parameters = list[nn.Parameter]
 
 
-def _muon(settings: Any, parameters: Parameters) -> Optimizer:
+def _muon(settings: Any, parameters: Parameters, fused: bool) -> Optimizer:
     matrices = [p for p in parameters if p.ndim == 2]
     others = [p for p in parameters if p.ndim != 2]
     muon = torch.optim.Muon(
@@ -31,7 +31,7 @@ def _muon(settings: Any, parameters: Parameters) -> Optimizer:
     return Together(muon, torch.optim.AdamW(others, settings.adamw_lr, weight_decay=settings.weight_decay))
 
 
-def _custom(settings: Any, parameters: Parameters) -> Optimizer:
+def _custom(settings: Any, parameters: Parameters, fused: bool) -> Optimizer:
     made = locate(settings.target, "optimizer.target")(parameters, lr=settings.lr, **settings.kwargs)
     if not isinstance(made, Optimizer):
         kind = type(made).__name__
@@ -40,19 +40,23 @@ def _custom(settings: Any, parameters: Parameters) -> Optimizer:
 
 
 # fused: one kernel updates all parameters, the fastest on CPU and GPU alike
-OPTIMIZERS: dict[str, Callable[[Any, Parameters], Optimizer]] = {
-    "sgd": lambda s, p: torch.optim.SGD(p, s.lr, weight_decay=s.weight_decay, fused=True),
-    "momentum": lambda s, p: torch.optim.SGD(p, s.lr, s.momentum, weight_decay=s.weight_decay, fused=True),
-    "nesterov": lambda s, p: torch.optim.SGD(
-        p, s.lr, s.momentum, weight_decay=s.weight_decay, nesterov=True, fused=True
+OPTIMIZERS: dict[str, Callable[[Any, Parameters, bool], Optimizer]] = {
+    "sgd": lambda s, p, fused: torch.optim.SGD(p, s.lr, weight_decay=s.weight_decay, fused=fused),
+    "momentum": lambda s, p, fused: torch.optim.SGD(p, s.lr, s.momentum, weight_decay=s.weight_decay, fused=fused),
+    "nesterov": lambda s, p, fused: torch.optim.SGD(
+        p, s.lr, s.momentum, weight_decay=s.weight_decay, nesterov=True, fused=fused
     ),
-    "rmsprop": lambda s, p: torch.optim.RMSprop(p, s.lr, s.alpha, s.eps, s.weight_decay, s.momentum, s.centered),
-    "adagrad": lambda s, p: torch.optim.Adagrad(p, s.lr, s.lr_decay, s.weight_decay, eps=s.eps),
-    "adam": lambda s, p: torch.optim.Adam(p, s.lr, tuple(s.betas), s.eps, s.weight_decay, s.amsgrad, fused=True),
-    "adamw": lambda s, p: torch.optim.AdamW(p, s.lr, tuple(s.betas), s.eps, s.weight_decay, s.amsgrad, fused=True),
-    "nadam": lambda s, p: torch.optim.NAdam(p, s.lr, tuple(s.betas), s.eps, s.weight_decay, s.momentum_decay),
-    "radam": lambda s, p: torch.optim.RAdam(p, s.lr, tuple(s.betas), s.eps, s.weight_decay),
-    "lbfgs": lambda s, p: torch.optim.LBFGS(
+    "rmsprop": lambda s, p, fused: torch.optim.RMSprop(p, s.lr, s.alpha, s.eps, s.weight_decay, s.momentum, s.centered),
+    "adagrad": lambda s, p, fused: torch.optim.Adagrad(p, s.lr, s.lr_decay, s.weight_decay, eps=s.eps),
+    "adam": lambda s, p, fused: torch.optim.Adam(
+        p, s.lr, tuple(s.betas), s.eps, s.weight_decay, s.amsgrad, fused=fused
+    ),
+    "adamw": lambda s, p, fused: torch.optim.AdamW(
+        p, s.lr, tuple(s.betas), s.eps, s.weight_decay, s.amsgrad, fused=fused
+    ),
+    "nadam": lambda s, p, fused: torch.optim.NAdam(p, s.lr, tuple(s.betas), s.eps, s.weight_decay, s.momentum_decay),
+    "radam": lambda s, p, fused: torch.optim.RAdam(p, s.lr, tuple(s.betas), s.eps, s.weight_decay),
+    "lbfgs": lambda s, p, fused: torch.optim.LBFGS(
         p,
         s.lr,
         s.max_iter,
@@ -64,12 +68,12 @@ OPTIMIZERS: dict[str, Callable[[Any, Parameters], Optimizer]] = {
 }
 
 
-def build(settings: Any, parameters: Iterable[nn.Parameter]) -> Optimizer:
+def build(settings: Any, parameters: Iterable[nn.Parameter], fused: bool = True) -> Optimizer:
     """The optimizer that the settings of the group `optimizer` name, over the parameters that train."""
     chosen = [p for p in parameters if p.requires_grad]
     if settings.name == "muon" and not hasattr(torch.optim, "Muon"):
         raise SettingError(f"optimizer=muon needs a torch that has it; {torch.__version__} does not")
-    return OPTIMIZERS[settings.name](settings, chosen)
+    return OPTIMIZERS[settings.name](settings, chosen, fused)
 
 
 class Together(Optimizer):

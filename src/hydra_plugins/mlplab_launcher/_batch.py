@@ -1,0 +1,127 @@
+"""The launcher's work: plan every job, refuse the sweep if one is wrong, make the folders, run the batch."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn, JobRuntime, JobStatus, filter_overrides
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf
+
+from hydra_plugins.mlplab_launcher._compose import Composer
+from hydra_plugins.mlplab_launcher._planned import Planned, Planner
+from mlplab.config import parse
+from mlplab.config.base import SettingError
+from mlplab.runs import discard_if_empty
+
+SHOWN_MISTAKES = 3
+
+
+class BatchReturn(JobReturn):
+    """A job's return whose configs are read from its folder when somebody asks for them."""
+
+    def __init__(self, job: Planned, subdir: str | None) -> None:
+        super().__init__(overrides=job.overrides, task_name=JobRuntime.instance().get("name"))
+        self.working_dir = str(Path.cwd())
+        self._files, self._subdir = job.files, subdir
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("cfg", "hydra_cfg") and "_files" in self.__dict__:
+            text = self._files["config.yaml" if name == "cfg" else "hydra.yaml"]
+            return OmegaConf.create(text)
+        return super().__getattribute__(name)
+
+
+def launch_batch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[JobReturn]:
+    """Run all jobs of one launch through the launcher's batch function.
+
+    Raises:
+        SettingError: a job's settings are wrong; nothing has been written or trained.
+    """
+    sweep = Path(str(launcher.config.hydra.sweep.dir))
+    before = HydraConfig.instance().cfg
+    try:
+        planner = Planner(Composer(launcher.config, launcher.hydra_context.config_loader))
+        planned = [planner.plan(overrides, first + i) for i, overrides in enumerate(job_overrides)]
+        checked = _check(planned)
+    except SettingError:
+        discard_if_empty(sweep)
+        raise
+    finally:
+        HydraConfig.instance().cfg = before
+    subdir = launcher.config.hydra.output_subdir
+    for job in planned:
+        _open(job, subdir)
+    returns = [BatchReturn(job, subdir) for job in planned]
+    callbacks = _Callbacks(launcher)
+    callbacks.start(returns)
+    most = None if launcher.max_jobs == "auto" else int(launcher.max_jobs)
+    batch = get_method(launcher.batch_function)
+    outcomes = batch(checked, [job.folder for job in planned], max_jobs=most, workers=launcher.workers)
+    for done, outcome in zip(returns, outcomes, strict=True):
+        failed = isinstance(outcome, Exception)
+        done.status = JobStatus.FAILED if failed else JobStatus.COMPLETED
+        done.return_value = outcome if failed else outcome.objective
+    callbacks.end(returns)
+    _tell(outcomes, planned, sweep)
+    return list(returns)
+
+
+def _check(planned: list[Planned]) -> list[Any]:
+    checked, mistakes = [], []
+    for job in planned:
+        try:
+            checked.append(parse(job.values))
+        except SettingError as error:
+            mistakes.append(f"job {job.number} ({' '.join(filter_overrides(job.overrides))}): {error}")
+    if mistakes:
+        more = len(mistakes) - SHOWN_MISTAKES
+        rest = [f"and {more} more of {len(planned)} jobs"] if more > 0 else []
+        raise SettingError("\n".join([*mistakes[:SHOWN_MISTAKES], *rest]))
+    return checked
+
+
+def _open(job: Planned, subdir: str | None) -> None:
+    """What Hydra's run_job does before a job: its folder and its .hydra files."""
+    inside = job.folder / subdir if subdir is not None else job.folder
+    inside.mkdir(parents=True, exist_ok=True)
+    if subdir is not None:
+        for name, text in job.files.items():
+            (inside / name).write_text(text, encoding="utf-8")
+
+
+class _Callbacks:
+    """Tells Hydra's callbacks of each job, if any of them listens to jobs."""
+
+    def __init__(self, launcher: Any) -> None:
+        callbacks = launcher.hydra_context.callbacks
+        self.task = launcher.task_function
+        self.callbacks = callbacks if any(not getattr(c, "ignores_jobs", False) for c in callbacks.callbacks) else None
+
+    def _config(self, done: BatchReturn) -> DictConfig:
+        merged = OmegaConf.merge(done.cfg, done.hydra_cfg)
+        assert isinstance(merged, DictConfig)
+        return merged
+
+    def start(self, returns: list[BatchReturn]) -> None:
+        if self.callbacks is not None:
+            for done in returns:
+                self.callbacks.on_job_start(config=self._config(done), task_function=self.task)
+
+    def end(self, returns: list[BatchReturn]) -> None:
+        if self.callbacks is not None:
+            for done in returns:
+                self.callbacks.on_job_end(config=self._config(done), job_return=done)
+
+
+def _tell(outcomes: list[Any], planned: list[Planned], folder: Path) -> None:
+    states = Counter("failed" if isinstance(o, Exception) else o.status for o in outcomes)
+    print(f"{len(outcomes)} jobs: {', '.join(f'{n} {state}' for state, n in states.items())} -> {folder}")
+    for job, outcome in zip(planned, outcomes, strict=True):
+        if isinstance(outcome, Exception):
+            what = " ".join(filter_overrides(job.overrides))
+            print(f"job {job.number} ({what}) failed: {type(outcome).__name__}: {outcome}", file=sys.stderr)

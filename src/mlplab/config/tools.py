@@ -1,0 +1,56 @@
+"""Settings of the scripts that look at a network or its data from outside: gradcheck and baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
+
+from mlplab.config.base import SettingError, Settings
+from mlplab.config.messages import explain
+
+Baseline = Literal["logistic_regression", "knn", "svm", "random_forest", "gradient_boosting", "sklearn_mlp"]
+
+
+class GradientCheck(Settings):
+    """How a network's gradients are compared with finite differences."""
+
+    rows: PositiveInt
+    """Rows of the batch on which the loss is taken."""
+    entries: PositiveInt
+    """Entries of each parameter that are compared, drawn by `seed`; all of them where there are fewer."""
+    step: PositiveFloat
+    """Each entry is moved by so much, up and down."""
+    tolerance: PositiveFloat
+    """Largest relative error of a right gradient."""
+
+
+class Baselines(Settings):
+    """Which other methods a network is compared with."""
+
+    run: str | None
+    """A run folder to stand beside them, whose data and split are then taken."""
+    methods: Annotated[list[Baseline], Field(min_length=1)]
+    """The methods to score."""
+    svm_rows: PositiveInt
+    """The support vector machine, whose time grows with the square of the rows, is left out above so many."""
+    file: str | None
+    """Where to write the table, .json or .csv; null writes baselines.json into the run folder, if there is a run."""
+
+
+Tool = TypeVar("Tool", bound=Settings)
+
+
+def split_off(values: Mapping[str, Any], tool: type[Tool]) -> tuple[Tool, dict[str, Any]]:
+    """A script's own settings, checked, and the rest, which is a run's.
+
+    Raises:
+        SettingError: one of the script's own settings is not allowed.
+    """
+    own = {name: value for name, value in values.items() if name in tool.model_fields}
+    rest = {name: value for name, value in values.items() if name not in own}
+    try:
+        return tool.model_validate(own), rest
+    except ValidationError as error:
+        raise SettingError(explain(error, tool)) from None

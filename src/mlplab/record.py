@@ -1,0 +1,157 @@
+"""What a finished training leaves in its run folder, whether it ran alone or in a fused sweep."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mlplab import runs
+from mlplab.config import Config
+from mlplab.config.images import ImageSettings
+from mlplab.config.training import TensorBoardLogger
+from mlplab.data.augmentation import addresses, augment
+from mlplab.data.batches import Batches
+from mlplab.data.prepared import Prepared
+from mlplab.models.diagnostics import ROWS_PROBED, dead_units
+from mlplab.reports import figures
+from mlplab.reports.images import SHOWN, Gallery, mistakes, worst_mistakes
+from mlplab.reports.rows import write_misclassified
+from mlplab.reports.tensorboard import Board
+from mlplab.training.evaluation import Scores, probabilities_of
+from mlplab.training.history import Fitted
+from mlplab.training.metrics import confusion_matrix, per_class
+
+
+def beginning(config: Config) -> dict[str, Any]:
+    """What result.json says before anything has happened."""
+    return {
+        "status": "failed",
+        "name": config.name,
+        "metrics": {},
+        "seed": config.seed,
+        "versions": runs.versions(),
+        "git_commit": runs.git_commit(),
+        "command": " ".join(sys.argv),
+    }
+
+
+def outcome(config: Config, prepared: Prepared, fitted: Fitted, scores: dict[str, Scores]) -> dict[str, Any]:
+    """What result.json says of a training that has ended, well or not."""
+    values: dict[str, Any] = {
+        "status": "diverged" if fitted.diverged else "completed",
+        "metrics": {name: s.metrics for name, s in scores.items()},
+        "best_epoch": fitted.best_epoch,
+        "epochs": len(fitted.history),
+        "samples_per_second": fitted.rows_seen / max(fitted.seconds, 1e-9),
+        "n_parameters": fitted.n_parameters,
+        "device": fitted.device,
+        "precision": config.accelerator.precision,
+        "data": prepared.describe(),
+    }
+    part, name = config.objective.split("/")
+    values["objective"] = values["metrics"].get(part, {}).get(name) if not fitted.diverged else None
+    if fitted.diverged:
+        values["failure"] = {
+            "message": str(fitted.diverged),
+            "step": fitted.diverged.step,
+            "cause": fitted.diverged.cause,
+            "traceback": None,
+        }
+    for part in ("val", "test"):
+        if part in scores:
+            predicted = scores[part].probs.argmax(1)
+            matrix = confusion_matrix(predicted, prepared.parts[part].y, prepared.n_classes)
+            values[f"{part}_confusion_matrix"] = matrix.tolist()
+            values[f"{part}_per_class"] = dict(zip(prepared.class_names, per_class(matrix), strict=True))
+    return values
+
+
+def wants_pictures(config: Config, in_sweep: bool) -> TensorBoardLogger | None:
+    """The logger's settings if this run draws pictures, histograms and the graph; sweeps do so only when asked."""
+    chosen = config.logger
+    return chosen if isinstance(chosen, TensorBoardLogger) and (chosen.in_sweeps or not in_sweep) else None
+
+
+def make_board(config: Config, prepared: Prepared, folder: Path, in_sweep: bool) -> Board | None:
+    """The run's TensorBoard events, if the logger is tensorboard."""
+    if not isinstance(config.logger, TensorBoardLogger):
+        return None
+    pictures = wants_pictures(config, in_sweep)
+    train = prepared.parts["train"]
+
+    train = prepared.parts["train"]
+
+    def boundary(network: torch.nn.Module) -> Any:
+        assert prepared.raw is not None
+        predict = probabilities_of(network, prepared.preprocess, config.accelerator.precision)
+        names = prepared.feature_names, prepared.class_names
+        return figures.decision_boundary(predict, prepared.raw[train.rows], train.y.numpy(), *names)
+
+    return Board(
+        folder,
+        config.model_dump(exclude_none=True),
+        config.trainer.max_epochs,
+        histograms=pictures is not None and pictures.histograms,
+        boundary=boundary if pictures and pictures.figures and prepared.n_features == 2 else None,
+        example=train.inputs(train.x[:2]) if pictures and pictures.graph else None,
+        dead=partial(dead_units, x=train.inputs(train.x[:ROWS_PROBED])) if pictures else None,
+    )
+
+
+def make_gallery(config: Config, prepared: Prepared, board: Board | None, in_sweep: bool) -> Gallery | None:
+    """The pictures of image data in the run's TensorBoard events; samples as the first step sees them."""
+    pictures = wants_pictures(config, in_sweep)
+    if board is None or pictures is None or not pictures.images or not isinstance(config.data, ImageSettings):
+        return None
+    train = prepared.parts["train"]
+    order = Batches(train, SHOWN, config.seed).order(0)
+    samples = train.x[:SHOWN] if order is None else train.x.index_select(0, order[:SHOWN])
+    augmented = None
+    if config.augmentation.chosen:
+        address = addresses(config.augmentation, config.seed, 0)
+        augmented = augment(samples, config.augmentation, address).numpy()
+    return Gallery(board.file, samples.numpy(), augmented, board.every)
+
+
+def write_end(
+    config: Config,
+    prepared: Prepared,
+    fitted: Fitted,
+    scores: dict[str, Scores],
+    folder: Path,
+    board: Board | None,
+    gallery: Gallery | None,
+    in_sweep: bool,
+) -> None:
+    """Write the wrongly told test rows, the figures, and what TensorBoard shows of the end."""
+    paths = runs.RunFolder(folder)
+    pictures = wants_pictures(config, in_sweep)
+    drawn: dict[str, Any] = {}
+    curves = None
+    if "test" in scores:
+        test, names = prepared.parts["test"], prepared.class_names
+        targets, probs = test.y.numpy(), scores["test"].probs.double().numpy()
+        write_misclassified(paths.misclassified, test.rows, targets, probs, names, prepared.feature_names, prepared.raw)
+        if pictures and pictures.figures and bool(scores["test"].probs.isfinite().all()):
+            curves = (names, targets, probs)
+            matrix = confusion_matrix(scores["test"].probs.argmax(1), test.y, len(names)).numpy()
+            drawn["confusion_matrix"] = figures.confusion_matrix(matrix, names)
+            drawn["roc"] = figures.roc_curves(probs, targets, names)
+            drawn["precision_recall"] = figures.precision_recall_curves(probs, targets, names)
+    if pictures and pictures.figures and fitted.history:
+        columns = {name: [row[name] for row in fitted.history] for name in fitted.history[0]}
+        drawn["learning_curves"] = figures.learning_curves(columns, fitted.best_epoch)
+    if gallery and fitted.history and fitted.network is not None:
+        gallery.first_layer(fitted.network, len(fitted.history))
+        if "test" in scores:
+            worst = worst_mistakes(targets, probs)
+            drawn["misclassified"] = mistakes(test.x[worst].numpy(), targets[worst], probs[worst], names)
+    for name, figure in drawn.items():
+        figures.save(figure, paths.figures / f"{name}.png")
+    if board:
+        board.finish({name: s.metrics for name, s in scores.items()}, drawn, curves)
+        board.file.close()

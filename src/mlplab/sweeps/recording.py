@@ -1,0 +1,94 @@
+"""Writes the run folder of a job that trained in a group: the files that it would have had alone."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mlplab import record, runs
+from mlplab.sweeps.fused import FusedTraining, Trained
+from mlplab.training import checkpoints, losses
+from mlplab.training.history import Fitted, MetricsFile
+
+TORCH_NAMES = {
+    "momentum": {"momentum": "momentum_buffer"},
+    "nesterov": {"momentum": "momentum_buffer"},
+    "rmsprop": {"square": "square_avg", "momentum": "momentum_buffer", "mean": "grad_avg"},
+    "adagrad": {"sum": "sum"},
+    "adam": {"mean": "exp_avg", "square": "exp_avg_sq", "largest": "max_exp_avg_sq"},
+    "adamw": {"mean": "exp_avg", "square": "exp_avg_sq", "largest": "max_exp_avg_sq"},
+}
+"""Optimizer -> name of a state here -> its name in torch's optimizer."""
+
+
+def write(trained: Trained, training: FusedTraining, began: float) -> runs.Result:
+    """Write everything that the job's run folder holds.
+
+    Args:
+        began: `time.time()` at the start of the training.
+    """
+    started = time.perf_counter()
+    job, history = trained.job, trained.history
+    config, prepared, paths = job.config, job.prepared, runs.RunFolder(job.folder)
+    n_rows = len(prepared.parts["train"])
+    fitted = Fitted(
+        network=None,
+        history=history,
+        best_epoch=trained.selection.best_epoch,
+        seconds=trained.seconds,
+        rows_seen=min(len(training.batches) * training.batches.size, n_rows) * len(history),
+        n_parameters=sum(v.numel() for name, v in trained.last.items() if _is_parameter(name)),
+        device=training.stack.device.type,
+        class_weights=losses.class_weights(config.loss, prepared.parts["train"].y, prepared.n_classes),
+        diverged=trained.diverged,
+    )
+    if history:
+        n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
+        epoch, value = fitted.best_epoch, trained.selection.best
+        best = checkpoints.best_content(config, prepared, trained.best, n_outputs, epoch, value)
+        checkpoints.save(best, paths.best)
+        if trained.diverged is None:
+            checkpoints.save(_last(trained), paths.last)
+    if config.logger.name != "none" and history:
+        file = MetricsFile(paths.metrics)
+        file.extend(history)
+        file.close()
+    board = record.make_board(config, prepared, job.folder, in_sweep=True)
+    if board:
+        for row in history:
+            board.on_epoch(row, None, wall_time=began + row["seconds"])
+    values = record.beginning(config) | record.outcome(config, prepared, fitted, trained.scores)
+    record.write_end(config, prepared, fitted, trained.scores, job.folder, board, None, in_sweep=True)
+    writing = time.perf_counter() - started
+    values["seconds"] = {"total": trained.seconds + writing, "fit": trained.seconds, "test": 0.0}
+    return runs.write_result(job.folder, values)
+
+
+def _is_parameter(name: str) -> bool:
+    return name.endswith(("weight", "bias"))
+
+
+def _last(trained: Trained) -> dict[str, Any]:
+    settings = trained.job.config.optimizer
+    names = TORCH_NAMES.get(settings.name, {})
+    steps = torch.tensor(trained.history[-1]["step"], dtype=torch.float32)
+
+    def of_parameter(state: dict[str, Tensor]) -> dict[str, Tensor]:
+        torchs = {names[name]: value for name, value in state.items()}
+        if settings.name == "rmsprop" and not settings.momentum:
+            torchs.pop("momentum_buffer", None)
+        counted = settings.name in ("rmsprop", "adagrad", "adam", "adamw")
+        return {**({"step": steps.clone()} if counted else {}), **torchs}
+
+    return checkpoints.last_content(
+        trained.job.config,
+        trained.last,
+        [of_parameter(state) for state in trained.optimizer],
+        trained.plateau.state_dict(),
+        trained.selection.state_dict(),
+        trained.history,
+        trained.best,
+    )
