@@ -88,7 +88,7 @@ def mistakes(images: Pixels, targets: NDArray[Any], probs: NDArray[Any], class_n
     columns = 5
     rows = max(1, -(-len(images) // columns))
     figure = Figure(figsize=(2 * columns, 2.3 * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    axes = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axis in axes:
         axis.axis("off")
     for axis, image, target, shares in zip(axes, images, targets, probs, strict=False):
