@@ -118,7 +118,7 @@ class CheckSettings:
         self._claim(config, "sweep")
 
     def _claim(self, config: Any, mode: str) -> None:
-        from omegaconf import open_dict, read_write
+        from omegaconf import OmegaConf, open_dict, read_write
 
         node, overrides = config.hydra[mode], config.hydra.overrides
         wanted = Path(str(node.dir))
@@ -126,7 +126,7 @@ class CheckSettings:
             folder = claim(wanted, exact=_given(config, f"hydra.{mode}.dir"), mode=mode)
         except SettingError as error:
             refuse(str(error))
-        if folder != wanted:
+        if folder != wanted or (mode == "sweep" and "${" in str(OmegaConf.to_container(node, resolve=False)["dir"])):
             with read_write(node), open_dict(node), read_write(overrides):
                 node.dir = str(folder)
                 overrides.hydra.append(f'hydra.{mode}.dir="{folder}"')  # jobs of a sweep are composed anew from these

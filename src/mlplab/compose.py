@@ -25,8 +25,10 @@ def load_config(*overrides: str, name: str = "train") -> Any:
     """
     from hydra import compose, initialize_config_dir
     from hydra.errors import HydraException
+    from hydra.version import VersionBase
     from omegaconf.errors import OmegaConfBaseException
 
+    version = VersionBase.instance().getbase()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             return to_config(compose(name, list(overrides)))
@@ -34,6 +36,8 @@ def load_config(*overrides: str, name: str = "train") -> Any:
         if isinstance(error, SettingError):
             raise
         raise SettingError(explain_hydra(error)) from None
+    finally:
+        VersionBase.instance().version_base = version  # for other programs of Hydra in this process
 
 
 def to_config(values: Any) -> Any:

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ValidationError
 
 from mlplab.compose import CONF, load_config
 from mlplab.config import Config, SettingError, parse
-from mlplab.config.base import Settings
 from mlplab.config.augmentation import Augmentation
+from mlplab.config.base import Settings
 from mlplab.config.training import Regularization
 
 GROUPS = [name for name in Config.model_fields if (CONF / name).is_dir()]

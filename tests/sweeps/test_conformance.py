@@ -6,11 +6,18 @@ import pytest
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, IntegrationTestSuite, LauncherTestSuite
+from hydra.version import VersionBase
 
 from hydra_plugins.mlplab_launcher.fused import FusedLauncher
 
 # the suites' programs name no version of Hydra's behaviour
 pytestmark = pytest.mark.filterwarnings(r"ignore:\s*Future Hydra versions will no longer change:UserWarning")
+
+
+@pytest.fixture(autouse=True)
+def hydra_as_in_a_new_process() -> None:
+    """The suites' programs choose their own version of Hydra's behaviour."""
+    VersionBase.set_instance(VersionBase())
 
 
 def test_hydra_finds_the_launcher() -> None:
