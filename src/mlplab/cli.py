@@ -126,7 +126,8 @@ class CheckSettings:
             folder = claim(wanted, exact=_given(config, f"hydra.{mode}.dir"), mode=mode)
         except SettingError as error:
             refuse(str(error))
-        if folder != wanted or (mode == "sweep" and "${" in str(OmegaConf.to_container(node, resolve=False)["dir"])):
+        unresolved: Any = OmegaConf.to_container(node, resolve=False)
+        if folder != wanted or (mode == "sweep" and "${" in unresolved["dir"]):
             with read_write(node), open_dict(node), read_write(overrides):
                 node.dir = str(folder)
                 overrides.hydra.append(f'hydra.{mode}.dir="{folder}"')  # jobs of a sweep are composed anew from these
