@@ -163,7 +163,7 @@ def test_training_never_changes_labels_or_the_data() -> None:
     network = build(config, prepared.n_features, prepared.n_classes)
     classifier = Classifier(network, config, prepared.n_classes, None, 10, train.preprocess)
     batch = Batch(train.x[:32], train.y[:32], 0, 1.0)
-    x, targets = classifier._perturb(batch, step=0)
+    x, targets = classifier._targets(classifier._perturb(batch, step=0), batch, step=0)
     assert torch.equal(targets.argmax(1), batch.y)
     assert not torch.equal(x, train.inputs(batch.x))
     assert torch.equal(train.x, before)

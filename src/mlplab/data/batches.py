@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any, Literal, NamedTuple, cast
 
 from torch import Tensor
@@ -102,6 +103,25 @@ class Rows(Dataset[Batch]):
             return Batch(x[which], y[which], place.first_row, place.share)
         # index_select: up to ten times faster than x[which] for images
         return Batch(x.index_select(0, which), y.index_select(0, which), place.first_row, place.share)
+
+
+BLOCK = 16
+"""Batches that the trainer is handed at a time, where it is handed several."""
+
+
+class Blocks:
+    """Batches in lists of `BLOCK`, so that what a trainer spends on a batch is spent on sixteen."""
+
+    def __init__(self, batches: Batches | Streamed) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return -(-len(self.batches) // BLOCK)
+
+    def __iter__(self) -> Iterator[list[Batch]]:
+        rest = iter(self.batches)
+        while block := list(islice(rest, BLOCK)):
+            yield block
 
 
 class Streamed:

@@ -63,8 +63,9 @@ class EpochEnd(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        total = int(trainer.num_training_batches)  # batches, or blocks of them: the share of the epoch is the same
         for observer in self.observers:
-            observer.on_batch(trainer.current_epoch, batch_idx, int(trainer.num_training_batches))
+            observer.on_batch(trainer.current_epoch, batch_idx, total)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)

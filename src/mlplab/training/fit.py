@@ -16,7 +16,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 
 from mlplab.config import Config
-from mlplab.data.batches import Batches, Streamed
+from mlplab.data.batches import Batches, Blocks, Streamed
 from mlplab.data.prepared import Prepared
 from mlplab.models.build import build
 from mlplab.runs import RunFolder
@@ -58,9 +58,13 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
         rank=rank,
         world=world,
     )
-    loader = batches if workers is None else Streamed(batches, workers, pin=device == "cuda")
+    loader: Any = batches if workers is None else Streamed(batches, workers, pin=device == "cuda")
+    n_batches, in_blocks = len(loader), steps_itself(config, world)
+    if in_blocks:
+        loader = Blocks(loader)
     weights = losses.class_weights(config.loss, prepared.parts["train"].y, prepared.n_classes)
-    classifier = Classifier(network, config, prepared.n_classes, weights, len(loader), train.preprocess)
+    classifier = Classifier(network, config, prepared.n_classes, weights, n_batches, train.preprocess)
+    classifier.automatic_optimization = not in_blocks
 
     def save_best(state: dict[str, Tensor], epoch: int, value: float) -> None:
         assert folder is not None
@@ -79,7 +83,7 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
     diverged: Diverged | None = None
     n_parameters = sum(p.numel() for p in network.parameters())
     with quiet_lightning(), threads_for(n_parameters * batches.batch_size):
-        trainer = make_trainer(config, device, epochs)
+        trainer = make_trainer(config, device, epochs, in_blocks)
         batches.epoch = lambda: trainer.current_epoch
         started = time.perf_counter()
         try:
@@ -95,7 +99,7 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
     network.cpu()
     if epochs.best_weights:
         network.load_state_dict(epochs.best_weights)
-    per_epoch = min(len(loader) * batches.batch_size, len(train))
+    per_epoch = min(n_batches * batches.batch_size, len(train))
     return Fitted(
         network=network.eval(),
         history=epochs.history,
@@ -123,8 +127,20 @@ def _place(config: Config) -> tuple[int, int, bool]:
     return rank, chosen.devices * chosen.nodes, rank == 0
 
 
-def make_trainer(config: Config, device: str, epochs: EpochEnd) -> L.Trainer:
-    """A Lightning Trainer without what is done here faster: validation, logging and checkpoints are EpochEnd's."""
+def steps_itself(config: Config, world: int) -> bool:
+    """Whether the Classifier takes its steps itself, a block at a time; Lightning does where that is more than a step:
+    several processes, gradients scaled against underflow, an optimizer that looks at a batch several times."""
+    return (
+        world == 1 and config.accelerator.precision != "16-mixed" and config.optimizer.name not in ("lbfgs", "custom")
+    )
+
+
+def make_trainer(config: Config, device: str, epochs: EpochEnd, in_blocks: bool) -> L.Trainer:
+    """A Lightning Trainer without what is done here faster: validation, logging and checkpoints are EpochEnd's.
+
+    Args:
+        in_blocks: number format and clipping are the Classifier's (`steps_itself`).
+    """
     chosen, precision = config.accelerator, config.accelerator.precision
     clipping = config.regularization.gradient_clipping
     several = chosen.name in ("ddp", "ddp_cpu")
@@ -136,9 +152,9 @@ def make_trainer(config: Config, device: str, epochs: EpochEnd) -> L.Trainer:
         strategy=strategy,
         sync_batchnorm=several and device == "cuda",
         # 64: the network itself is float64; auto, where nobody has decided it, is 32
-        precision=precision if precision in ("bf16-mixed", "16-mixed") else "32-true",
+        precision=precision if precision in ("bf16-mixed", "16-mixed") and not in_blocks else "32-true",
         max_epochs=config.trainer.max_epochs,
-        gradient_clip_val=clipping.max_norm if clipping else None,
+        gradient_clip_val=clipping.max_norm if clipping and not in_blocks else None,
         deterministic=chosen.deterministic,
         detect_anomaly=config.trainer.detect_anomaly,
         callbacks=[epochs],

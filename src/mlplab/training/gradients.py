@@ -64,7 +64,7 @@ def check_gradients(config: Config, prepared: Prepared, how: GradientCheck) -> l
 def objective(classifier: Classifier, batch: Batch) -> Tensor:
     """What the first step of a training descends: loss and penalties of one batch."""
     classifier.seen.clear()
-    return classifier.training_step(batch, 0)
+    return classifier.total_loss(batch, 0)
 
 
 def _compare(
