@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import lightning.pytorch as L
@@ -53,6 +54,7 @@ class Classifier(L.LightningModule):
         self._l1, self._l2 = losses.penalty_factors(config.regularization)
         self._reseed = config.model.name == "custom"  # a person's own layers may draw from torch's generator
         self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.after_step: Callable[[int, int, int], None] = lambda epoch, batch, n_batches: None
         # classes instead of probabilities as targets: the same loss in a fifth of the time
         self._plain_targets = (
             config.loss.name == "cross_entropy"
@@ -81,6 +83,7 @@ class Classifier(L.LightningModule):
             return self.total_loss(batch, batch_idx)
         for i, one in enumerate(batch, batch_idx * BLOCK):
             self._whole_step(one, i)
+            self.after_step(self.current_epoch, i, self.batches_per_epoch)
         return None
 
     def _whole_step(self, batch: Batch, batch_idx: int) -> None:

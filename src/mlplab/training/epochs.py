@@ -63,9 +63,13 @@ class EpochEnd(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        total = int(trainer.num_training_batches)  # batches, or blocks of them: the share of the epoch is the same
+        if pl_module.automatic_optimization:  # otherwise a block has ended, and the Classifier has told of its steps
+            self.on_step(trainer.current_epoch, batch_idx, int(trainer.num_training_batches))
+
+    def on_step(self, epoch: int, batch: int, n_batches: int) -> None:
+        """Tell the observers that a step was taken."""
         for observer in self.observers:
-            observer.on_batch(trainer.current_epoch, batch_idx, total)
+            observer.on_batch(epoch, batch, n_batches)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)

@@ -80,6 +80,7 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
         config.trainer.checkpoint_seconds,
         write_metrics=config.logger.name != "none",
     )
+    classifier.after_step = epochs.on_step
     diverged: Diverged | None = None
     n_parameters = sum(p.numel() for p in network.parameters())
     with quiet_lightning(), threads_for(n_parameters * batches.batch_size):
