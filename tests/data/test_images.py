@@ -133,6 +133,12 @@ def test_validation_comes_out_of_the_training_part(tmp_path: Path) -> None:
     assert last.parts["train"].rows.tolist() == list(range(170))
     drawn = prepared(*base, "data.validation=40")
     assert np.bincount(drawn.parts["val"].y).tolist() == [4] * 10  # stratified
+    counts = np.bincount(prepared(*base, "data.validation=37").parts["val"].y)
+    assert counts.sum() == 37
+    assert set(counts.tolist()) == {3, 4}
+    plain = prepared(*base, "data.validation=40", "data.stratified=false").parts["val"]
+    assert len(plain) == 40
+    assert np.bincount(plain.y).tolist() != [4] * 10
     other = prepared(*base, "data.validation=40", "data.split_seed=1")
     assert other.parts["val"].rows.tolist() != drawn.parts["val"].rows.tolist()
     assert other.parts["test"].rows.tolist() == drawn.parts["test"].rows.tolist()

@@ -38,8 +38,7 @@ def official(settings: OfficialImages) -> Images:
 
     kind = getattr(datasets, _CLASSES[settings.name])  # type: ignore[attr-defined]
     options: dict[str, str] = {"split": settings.subset} if isinstance(settings, Emnist) else {}
-    root = _folder_with(kind, options, settings)
-    parts = [kind(root, train=train, **options) for train in (True, False)]
+    parts = _read(kind, options, settings)
     x = torch.cat([_as_images(part.data) for part in parts])
     y = np.concatenate([np.asarray(part.targets, dtype=np.int64) for part in parts])
     names = [str(name).split(" - ")[0] for name in parts[0].classes]
@@ -65,24 +64,20 @@ def _as_images(data: Any) -> Tensor:
     return x.unsqueeze(1) if x.ndim == 3 else x.permute(0, 3, 1, 2).contiguous()
 
 
-def _folder_with(kind: Any, options: dict[str, str], settings: OfficialImages) -> Path:
-    """The folder that holds the files: data.root, or MLPLAB_DATA for a run that was trained elsewhere."""
+def _read(kind: Any, options: dict[str, str], settings: OfficialImages) -> list[Any]:
+    """Training and test part from data.root, or from MLPLAB_DATA for a run that was trained elsewhere."""
     looked_in: list[Path] = []
     causes = set()
     for given in dict.fromkeys([settings.root, os.environ.get("MLPLAB_DATA", settings.root)]):
         root = Path(given).expanduser().absolute()
         try:
-            kind(root, train=True, **options)
-            kind(root, train=False, **options)
-            return root
+            return [kind(root, train=train, **options) for train in (True, False)]
         except (RuntimeError, OSError, ValueError, EOFError) as error:
             looked_in.append(root)
             causes.add(str(error).strip().splitlines()[0][:150])
     if settings.download:
         try:
-            for train in (True, False):
-                kind(looked_in[0], train=train, download=True, **options)
-            return looked_in[0]
+            return [kind(looked_in[0], train=train, download=True, **options) for train in (True, False)]
         except Exception as error:  # no network, no right to write, a mirror that is down: all end alike
             causes.add(f"download failed: {str(error).strip().splitlines()[0][:150]}")
     name: str = settings.name  # type: ignore[attr-defined]

@@ -109,18 +109,19 @@ def _images(settings: ImageSettings, dtype: torch.dtype) -> Prepared:
         rows = split(read.y, read.class_names, settings)
     else:
         rows = official_split(read.y, read.n_test, settings)
-    pixels = Pixels.fit(_rows(read.x, rows["train"]), settings.scaling, dtype)
-    y = torch.from_numpy(read.y)
-    parts = {name: Part(_rows(read.x, which), _rows(y, which), which, pixels) for name, which in rows.items()}
     digest = _fingerprint(read.digest or read.x.numpy(), read.y, *rows.values())
+    picked = _picked(read.x, rows)
+    pixels = Pixels.fit(picked["train"], settings.scaling, dtype)
+    y = torch.from_numpy(read.y)
+    parts = {name: Part(picked[name], y[which], which, pixels) for name, which in rows.items()}
     return Prepared(parts, pixels, images.pixel_names(read.x.shape[1:]), read.class_names, digest, None)
 
 
-def _rows(values: Tensor, which: np.ndarray) -> Tensor:
-    """Some rows; a view where they follow each other, as a copy of a large data set is what memory can do without."""
-    if len(which) and which[-1] - which[0] == len(which) - 1 and (np.diff(which) == 1).all():
-        return values[which[0] : which[-1] + 1]
-    return values[torch.from_numpy(which)]
+def _picked(x: Tensor, rows: dict[str, np.ndarray]) -> dict[str, Tensor]:
+    """The images of each part: views where all parts are stretches of x, else copies, so that x itself can go."""
+    if all((np.diff(which) == 1).all() for which in rows.values()):
+        return {name: x[which[0] : which[-1] + 1] if len(which) else x[:0] for name, which in rows.items()}
+    return {name: x.index_select(0, torch.from_numpy(which)) for name, which in rows.items()}
 
 
 def _fingerprint(values: np.ndarray | str, *others: np.ndarray) -> str:
