@@ -47,7 +47,10 @@ def grid(images: Pixels, columns: int = 8, border: int = 1) -> Pixels:
 
 def before_after(before: Pixels, after: Pixels, columns: int = 8) -> Pixels:
     """Rows of images, each with the row of what became of them below it; shapes as in `grid`."""
-    pairs = [rows[i : i + columns] for i in range(0, len(before), columns) for rows in (before, after)]
+    columns = min(columns, len(before))
+    missing = np.full((-len(before) % columns, *before.shape[1:]), 128, np.uint8)
+    whole = [np.concatenate([images, missing]) for images in (before, after)]
+    pairs = [images[i : i + columns] for i in range(0, len(whole[0]), columns) for images in whole]
     return grid(np.concatenate(pairs), columns)
 
 
