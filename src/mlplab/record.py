@@ -153,5 +153,7 @@ def write_end(
     for name, figure in drawn.items():
         figures.save(figure, paths.figures / f"{name}.png")
     if board:
+        if fitted.network is not None:
+            board.graph(fitted.network)
         board.finish({name: s.metrics for name, s in scores.items()}, drawn, curves)
         board.file.close()

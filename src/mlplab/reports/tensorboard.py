@@ -59,8 +59,6 @@ class Board:
         """Write the epoch's scores, and now and then histograms and the decision boundary."""
         epoch = int(row["epoch"])
         scalars = {name: v for name, v in row.items() if name not in ("epoch", "step", "seconds")}
-        if epoch == 0 and self.example is not None:
-            self.file.add_graph(classifier.network, self.example.to(classifier.device))
         if self.histograms:
             scalars |= gradient_norms(classifier.network)
             scalars |= self.dead(classifier.network) if self.dead else {}
@@ -93,6 +91,11 @@ class Board:
                 self.file.add_pr_curve(f"precision_recall/{class_names[c]}", targets == c, probs[:, c], self.last_step)
         final = {f"hparams/{part}_{name}": v for part, of_part in metrics.items() for name, v in of_part.items()}
         self.file.add_hparams(flat(self.config), final)
+
+    def graph(self, network: Any) -> None:
+        """Write the graph of a network on the CPU, if the run wants it; after the training, which it would delay."""
+        if self.example is not None:
+            self.file.add_graph(network, self.example)
 
     def close(self) -> None:
         """Put on disk what is buffered; `finish` may still follow."""

@@ -64,7 +64,9 @@ class Classifier(L.LightningModule):
         )
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_forward":  # the same module as `network`, perhaps compiled: not a second child
+        # `_forward` is the same module as `network`, perhaps compiled: not a second child. Plain values need none of
+        # what a module does for tensors, and Lightning sets some of its own dozens of times a step.
+        if name == "_forward" or isinstance(value, str | int) or value is None:
             object.__setattr__(self, name, value)
         else:
             super().__setattr__(name, value)

@@ -11,6 +11,7 @@ Calibration of Modern Neural Networks" (expected calibration error).
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -85,7 +86,7 @@ def compute(probs: Tensor, targets: Tensor) -> dict[str, Tensor]:
     rows, n_classes = probs.shape[-2:]
     if targets.shape[-1] != rows:
         raise ValueError(f"targets have {targets.shape[-1]} rows and probabilities {rows}")
-    lead = torch.broadcast_shapes(probs.shape[:-2], targets.shape[:-1])
+    lead = np.broadcast_shapes(probs.shape[:-2], targets.shape[:-1])  # torch's own imports sympy at its first call
     if rows == 0 or n_classes == 0 or math.prod(lead) == 0:
         nan = torch.full(lead, math.nan, dtype=torch.float64, device=probs.device)
         return {name: nan.clone() for name in METRICS}
