@@ -65,7 +65,7 @@ def whole(scratch: Path, chosen: argparse.Namespace) -> dict[str, Any]:
 
 
 def jobs_of(scratch: Path, n: int, *overrides: str) -> list[Any]:
-    """Jobs that differ in learning rate and seed, each with a folder of its own."""
+    """Jobs of a grid of learning rates x seeds, each with a folder of its own."""
     from mlplab.compose import load_config
     from mlplab.data.prepared import prepare
     from mlplab.sweeps.plan import Job
@@ -76,7 +76,7 @@ def jobs_of(scratch: Path, n: int, *overrides: str) -> list[Any]:
     made = []
     for i in range(n):
         optimizer = first.optimizer.model_copy(update={"lr": RATES[i % len(RATES)]})
-        config = first.model_copy(update={"seed": i, "optimizer": optimizer})
+        config = first.model_copy(update={"seed": i // len(RATES), "optimizer": optimizer})
         made.append(Job(config, top / str(i), prepared, i))
     return made
 

@@ -64,8 +64,8 @@ class Dropout(nn.Module):
         if not self.training or self.p == 0:
             return x
         address = randomness.at(self.address, self.clock.step)
-        kept = randomness.keep(address, len(x), x.shape[1], self.p, self.clock.first_row, x.device)
-        return x * kept.to(x.dtype).mul_(1 / (1 - self.p))
+        kept = randomness.keep(address, len(x), x.shape[1], self.p, self.clock.first_row, x.device, x.dtype)
+        return x * kept.mul_(1 / (1 - self.p))
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

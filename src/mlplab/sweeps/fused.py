@@ -84,6 +84,7 @@ class FusedTraining:
         self.alive = list(self.all)
         self.best = self.stack.snapshot()
         self._schedules = {t.schedule: t.job.config.scheduler for t in self.all}
+        self._moves = any(schedulers.moves_within_epochs(s) for s in self._schedules.values())
         self._factors: dict[str, float] = {}
         self._rates: list[float] = []
         self._rate: Value = 0.0
@@ -143,12 +144,14 @@ class FusedTraining:
 
     def _rate_at(self, step: int, n_batches: int) -> Value:
         """Each network's learning rate at a step, laid out over the flat buffer if they differ."""
+        if self._rates and step % n_batches and not self._moves:
+            return self._rate
         total = self.config.trainer.max_epochs * n_batches
         factors = {
             kind: schedulers.factor(settings, step, n_batches, total) for kind, settings in self._schedules.items()
         }
         if self._rates and factors == self._factors and step % n_batches:
-            return self._rate  # nothing moves within this epoch
+            return self._rate  # plateau moves between epochs only
         self._factors = factors
         rates = [t.job.config.optimizer.lr * (factors[t.schedule] * t.plateau.factor) for t in self.alive]
         if rates != self._rates:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mlplab import randomness
 from mlplab.data.pixels import Pixels
 from mlplab.data.prepared import Part
+from mlplab.sweeps.layers import distinct
 from mlplab.sweeps.plan import Job
 
 
@@ -71,7 +72,7 @@ class StackedPart:
         """Whether all networks use one data set."""
         return len(self.x) == 1
 
-    @property
+    @cached_property
     def even(self) -> bool:
         """Whether every row of every network is a real one."""
         return bool((self.n_rows == self.x.shape[1]).all())
@@ -89,6 +90,10 @@ class StackedBatch:
     x: Tensor
     y: Tensor
     real: Tensor | None
+
+
+GATHERED_BYTES = 1 << 22
+"""Bytes of features that are gathered at once, so that they are still in the cache when their step comes."""
 
 
 class StackedBatches:
@@ -119,36 +124,57 @@ class StackedBatches:
         most = self.part.x.shape[1]
         if self.size >= most:
             return None
-        address = randomness.at(self.keys, 0 if self.fixed else epoch)
+        # networks of one seed go through the same rows in the same order
+        which, of = distinct(list(zip(self.keys.tolist(), self.part.n_rows.tolist(), strict=True)), self.keys.device)
+        address = randomness.at(self.keys[which], 0 if self.fixed else epoch)
         assert isinstance(address, Tensor)
         draws = randomness.bits(address, most)
         if not self.part.even:
-            beyond = torch.arange(most, device=draws.device) >= self.part.n_rows[:, None]
+            beyond = torch.arange(most, device=draws.device) >= self.part.n_rows[which, None]
             draws.masked_fill_(beyond, torch.iinfo(torch.int64).max)
-        return draws.argsort(dim=-1, stable=True)
+        order = draws.argsort(dim=-1, stable=True)
+        return order if of is None else order.index_select(0, of)
 
     def epoch(self, epoch: int) -> Iterator[StackedBatch]:
         """The batches of an epoch."""
         part, order = self.part, self.order(epoch)
         of, most = part.of, part.x.shape[1]
         positions = torch.arange(most, device=part.x.device)
-        for i in range(self.n):
-            start, stop = i * self.size, min((i + 1) * self.size, most)
+        for i, (x, y) in enumerate(self._whole() if order is None else self._gathered(order)):
             real = None
-            if stop == most and not part.even:
-                real = positions[start:stop] < part.n_rows[:, None]
-            if order is None:
-                x, y = part.x[:, start:stop], part.y[:, start:stop]
-                shared = (x.expand(len(of), *x.shape[1:]), y.expand(len(of), -1)) if part.shared else (x[of], y[of])
-                yield StackedBatch(*shared, real)
-                continue
-            rows = order[:, start:stop]
-            if part.shared:
-                yield StackedBatch(part.x[0][rows], part.y[0][rows], real)
-            else:
-                yield StackedBatch(part.x[of[:, None], rows], part.y[of[:, None], rows], real)
+            if not part.even and (i + 1) * self.size >= most:
+                real = positions[i * self.size :] < part.n_rows[:, None]
+            yield StackedBatch(x, y, real)
+
+    def _whole(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """All rows as one batch."""
+        x, y, of = self.part.x, self.part.y, self.part.of
+        yield (x.expand(len(of), *x.shape[1:]), y.expand(len(of), -1)) if self.part.shared else (x[of], y[of])
+
+    def _gathered(self, order: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches in order; of small rows many batches are gathered at once, as each gathering has its own price."""
+        x, y, n_rows = self.part.x.flatten(0, 1), self.part.y.flatten(), self.part.x.shape[1]
+        first = torch.zeros_like(self.part.of) if self.part.shared else self.part.of * n_rows
+        places = order + first[:, None]
+        size, networks = self.size, len(order)
+        row_bytes = x[0].nbytes if len(x) else 1
+        at_once = max(1, GATHERED_BYTES // (size * networks * row_bytes))
+        stop = min(self.n * size, n_rows)
+        for start in range(0, stop, at_once * size):
+            full = min(start + at_once * size, stop - stop % size)
+            if full > start:
+                which = places[:, start:full].view(networks, -1, size).transpose(0, 1).reshape(-1)
+                shape = (-1, networks, size)
+                yield from zip(
+                    x.index_select(0, which).view(*shape, *x.shape[1:]), y.index_select(0, which).view(shape), strict=True
+                )
+            if full < min(start + at_once * size, stop):  # the last batch is a shorter one
+                which = places[:, full:stop].reshape(-1)
+                shape = (networks, stop - full)
+                yield x.index_select(0, which).view(*shape, *x.shape[1:]), y.index_select(0, which).view(shape)
 
 
 def one_hot(y: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:
     """Target probabilities (..., n_classes) of classes (...)."""
-    return F.one_hot(y, n_classes).to(dtype)
+    out = torch.empty(*y.shape, n_classes, dtype=dtype, device=y.device)
+    return torch.eq(y.unsqueeze(-1), torch.arange(n_classes, device=y.device), out=out)

@@ -6,7 +6,7 @@ bookkeeping, which costs more than the arithmetic of small networks, and lets gr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,15 @@ class Stacked:
         self.name, self.shape = name, shape
         self.value: Tensor = torch.empty(0)
         self.grad: Tensor = torch.empty(0)
+
+
+def distinct(of_network: Sequence[Any], device: torch.device) -> tuple[list[int], Tensor | None]:
+    """Networks that stand for all that are like them, and for each network the place of its own (None: all differ)."""
+    first: dict[Any, int] = {}
+    places = [first.setdefault(value, len(first)) for value in of_network]
+    if len(first) == len(places):
+        return list(range(len(places))), None
+    return [places.index(place) for place in range(len(first))], torch.tensor(places, device=device)
 
 
 class Layer:
@@ -127,6 +136,10 @@ class StackedPReLU(Layer):
         return torch.where(negative, grad * self.slope.value.view(-1, 1, 1), grad)
 
 
+WORDS_AT_ONCE = 1 << 15
+"""Random words that are drawn at a time for several steps of dropout: as many as stay in the cache."""
+
+
 class StackedDropout(Layer):
     """Dropout with the mask that each network would have alone; p may differ from network to network."""
 
@@ -135,21 +148,39 @@ class StackedDropout(Layer):
         self._prepare()
 
     def _prepare(self) -> None:
-        self.same = float(self.p[0]) if bool((self.p == self.p[0]).all()) else None
         limits = [randomness.threshold(float(p)) for p in self.p]
-        self.limits = torch.tensor(limits, dtype=torch.int16, device=self.addresses.device)
-        self.scale = (1 / (1 - self.p)).view(-1, 1, 1).to(self.addresses.device)
+        which, self.of = distinct(list(zip(self.addresses.tolist(), limits, strict=True)), self.addresses.device)
+        self.drawn_for = self.addresses[which]  # networks of one seed and one p have the same masks
+        p = self.p[which]
+        self.same = float(p[0]) if bool((p == p[0]).all()) else None
+        self.limits = torch.tensor(limits, dtype=torch.int16, device=self.addresses.device)[which]
+        self.scale = (1 / (1 - p)).view(-1, 1, 1).to(self.addresses.device)
+        self.drawn = torch.empty(0)  # masks of steps to come, (steps, distinct networks, rows, width)
+        self.first_step = 0
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         if not context.training or self.same == 0:
             self.mask = None
             return x
-        address = randomness.at(self.addresses, context.step)
-        p = self.limits if self.same is None else self.same
-        kept = randomness.keep(address, x.shape[1], x.shape[2], p)
-        scale = self.scale.to(x.dtype) if self.same is None else 1 / (1 - self.same)
-        self.mask = kept.to(x.dtype).mul_(scale)
+        ahead, rows = context.step - self.first_step, x.shape[1]
+        if not (0 <= ahead < len(self.drawn) and rows <= self.drawn.shape[2]):
+            self._draw(context.step, x)
+            ahead = 0
+        mask = self.drawn[ahead, :, :rows]  # a place in the batch has its own bits, whatever rows follow it
+        self.mask = mask if self.of is None else mask.index_select(0, self.of)
         return x * self.mask
+
+    def _draw(self, step: int, x: Tensor) -> None:
+        """Masks of several steps: small draws cost less together."""
+        (_, rows, width), n = x.shape, len(self.drawn_for)
+        n_steps = max(1, WORDS_AT_ONCE // (n * rows * width // 4 + 1))
+        steps = torch.arange(step, step + n_steps, device=x.device)
+        address = randomness.at(self.drawn_for, steps[:, None])
+        assert isinstance(address, Tensor)
+        p = self.limits.repeat(n_steps) if self.same is None else self.same
+        kept = randomness.keep(address.view(-1), rows, width, p, dtype=x.dtype).view(n_steps, n, rows, width)
+        self.drawn = kept.mul_(self.scale.to(x.dtype) if self.same is None else 1 / (1 - self.same))
+        self.first_step = step
 
     def backward(self, grad: Tensor, needs_input: bool) -> Tensor:
         mask, self.mask = self.mask, None

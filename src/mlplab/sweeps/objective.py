@@ -110,7 +110,8 @@ class Objective:
         weights = self._row_weights(targets, real)
         goal = targets if self.smoothing is None else losses.smooth(targets, self.smoothing.view(-1, 1, 1))
         if self.loss.name == "cross_entropy":
-            log_p = logits.log_softmax(-1)
+            # over a dimension that is not the last, torch works on many rows at a time
+            log_p = logits.mT.contiguous().log_softmax(-2).mT
             of_row = -(goal * log_p).sum(-1)
             grad = log_p.exp().sub_(goal)
         elif self.loss.name == "bce":

@@ -30,6 +30,7 @@ class Update:
         self.kind: str = settings[0].name
         self.steps = 0
         self.state: dict[str, Tensor] = {name: torch.zeros_like(stack.values) for name in self._names()}
+        self.scratch = torch.empty_like(stack.values)
         self._spread()
 
     def _names(self) -> tuple[str, ...]:
@@ -114,6 +115,27 @@ class Update:
             _add_ratio(self.stack.values, grads, root, _negative(rate))
 
     def _adam(self, grads: Tensor, rate: Value) -> None:
+        """torch's own one-pass kernel where the networks share betas and eps, else the formula step by step.
+
+        A rate for each network is beyond the kernel, so it is given the rate 1 and a zero for the weights: what it
+        leaves there is the update of rate 1.
+        """
+        h, mean, square = self.hyper, self.state["mean"], self.state["square"]
+        beta1, beta2, eps = h["beta1"], h["beta2"], h["eps"]
+        if isinstance(beta1, Tensor) or isinstance(beta2, Tensor) or isinstance(eps, Tensor):
+            self._adam_of_each(grads, rate)
+            return
+        values, lr = (self.scratch.zero_(), 1.0) if isinstance(rate, Tensor) else (self.stack.values, float(rate))
+        largest = [self.state["largest"]] if "largest" in self.state else []
+        steps = [torch.tensor(float(self.steps), device=values.device)]
+        torch._fused_adam_(
+            [values], [grads], [mean], [square], largest, steps,
+            lr=lr, beta1=beta1, beta2=beta2, weight_decay=0.0, eps=eps, amsgrad=bool(largest), maximize=False,
+        )  # fmt: skip
+        if isinstance(rate, Tensor):
+            self.stack.values.addcmul_(values, rate)
+
+    def _adam_of_each(self, grads: Tensor, rate: Value) -> None:
         h, mean, square = self.hyper, self.state["mean"], self.state["square"]
         beta1, beta2 = h["beta1"], h["beta2"]
         _lerp(mean, grads, 1 - beta1)
@@ -122,13 +144,14 @@ class Update:
             square = torch.maximum(self.state["largest"], square, out=self.state["largest"])
         root_correction = (1 - beta2**self.steps) ** 0.5
         size = _negative(rate) / (1 - beta1**self.steps)
-        root = square.sqrt().div_(root_correction).add_(h["eps"])
+        root = torch.sqrt(square, out=self.scratch).div_(root_correction).add_(h["eps"])
         _add_ratio(self.stack.values, mean, root, size)
 
     def compact(self, keep: list[int], state: list[Tensor]) -> None:
         """Leave only some networks; `state` is what Stack.compact made of the state's buffers."""
         self.settings = [self.settings[m] for m in keep]
         self.state = dict(zip(self.state, state, strict=True))
+        self.scratch = torch.empty_like(self.stack.values)
         self._spread()
 
 

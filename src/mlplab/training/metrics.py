@@ -35,6 +35,8 @@ ECE_BINS = 15
 # Scores ranked at a time: ranking needs some 50 bytes for each, which then stay in the processor's cache.
 _BLOCK = 1 << 18
 
+_FEW_CLASSES = 32
+
 
 def probabilities(logits: Tensor) -> Tensor:
     """Class probabilities from a network's outputs.
@@ -51,7 +53,16 @@ def probabilities(logits: Tensor) -> Tensor:
     if logits.shape[-1] == 1:
         # sigmoid(-x) is 1 - sigmoid(x) without the cancellation that turns a small 1 - p into 0.
         return torch.cat((torch.sigmoid(-logits), torch.sigmoid(logits)), dim=-1)
-    return torch.softmax(logits, dim=-1)
+    if logits.shape[-1] > _FEW_CLASSES:
+        return torch.softmax(logits, dim=-1)
+    # Along the rows, not the few classes: nine times as fast. Added up class by class, as torch's own sum (and its
+    # softmax) along another dimension would give the rows at the end of a vector other last bits than the rest.
+    columns = logits.mT.contiguous()
+    raised = (columns - columns.amax(dim=-2, keepdim=True)).exp_()
+    total = raised[..., :1, :].clone()
+    for k in range(1, raised.shape[-2]):
+        total.add_(raised[..., k : k + 1, :])
+    return raised.div_(total).mT.contiguous()
 
 
 @torch.no_grad()
@@ -226,8 +237,7 @@ def _pairs_lead(scores: Tensor, positive: Tensor) -> Tensor:
 
     ``(rankings, rows)`` scores and booleans -> int64 ``(rankings,)``. That is 2U - n_positive * n_negative.
     """
-    ordered, order = scores.sort(dim=-1)
-    positive = positive.gather(-1, order)
+    ordered, positive = _ranked(scores, positive)
     # start: how many rows score strictly lower (the index of the first of the ties); below: how many positives do.
     # Over the positives, start counts the pairs with any other row that they win; over all rows, below counts
     # those that a positive loses. Pairs of two positives are in both and cancel. All in integers, so exact.
@@ -236,6 +246,18 @@ def _pairs_lead(scores: Tensor, positive: Tensor) -> Tensor:
     start = torch.where(first, torch.arange(scores.shape[1], device=scores.device), 0).cummax(dim=-1).values
     below = (positive.cumsum(dim=-1) - positive.long()).gather(-1, start)
     return (start * positive - below).sum(dim=-1)
+
+
+def _ranked(scores: Tensor, positive: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores in ascending order (or integers in their place that compare alike), and which of them are positives."""
+    if scores.dtype != torch.float32:
+        ordered, order = scores.sort(dim=-1)
+        return ordered, positive.gather(-1, order)
+    # The bits of a float32 from 0 to 1 compare as it does and leave one bit free, for the class: sorting integers
+    # alone, in NumPy on a CPU, is over ten times as fast as sorting floats together with their places.
+    keys = (scores + 0.0).view(torch.int32) * 2 + positive
+    keys = torch.from_numpy(np.sort(keys.numpy(), axis=-1)) if keys.device.type == "cpu" else keys.sort(dim=-1).values
+    return keys >> 1, (keys & 1).bool()
 
 
 def _calibration_error(confidence: Tensor, correct: Tensor) -> Tensor:

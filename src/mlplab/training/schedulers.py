@@ -38,6 +38,11 @@ def factor(settings: Any, step: int, steps_per_epoch: int, total_steps: int) -> 
     return 1.0
 
 
+def moves_within_epochs(settings: Any) -> bool:
+    """Whether `factor` changes between steps of one epoch."""
+    return bool(settings.warmup_epochs) or settings.name in ("cosine", "one_cycle")
+
+
 def _half_cosine(progress: float) -> float:
     return (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
 
