@@ -241,3 +241,19 @@ def test_a_gpu_draws_the_same() -> None:
         torch.testing.assert_close(
             randomness.normal(one, (100,), "cuda").cpu(), normal(one, (100,)), rtol=1e-12, atol=1e-12
         )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_a_mask_of_numbers_is_the_mask_of_booleans(dtype: torch.dtype) -> None:
+    for k, p in ((3, 0.3), (torch.tensor([3, 4]), 0.6)):
+        mask = keep(k, 7, 5, p, first_row=1, dtype=dtype)
+        assert mask.dtype == dtype
+        assert torch.equal(mask, keep(k, 7, 5, p, first_row=1).to(dtype))
+
+
+def test_several_counters_at_once_are_each_counters_key() -> None:
+    keys, steps = torch.tensor([5, -9, 2**62]), torch.arange(4)
+    together = at(keys, steps[:, None])
+    for step in range(4):
+        assert torch.equal(together[step], at(keys, step))
+        assert [at(int(k), step) for k in keys] == together[step].tolist()

@@ -18,6 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pydantic_core
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -126,22 +128,11 @@ def _umask() -> int:
     return mask
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no NaN: it becomes null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value
-
-
 def write_result(folder: Path, values: Mapping[str, Any]) -> Result:
-    """Write result.json."""
-    plain = _plain(values)
-    write_atomic(RunFolder(folder).result, (json.dumps(plain, indent=2) + "\n").encode())
-    return Result(folder, plain)
+    """Write result.json; JSON has no NaN: it becomes null."""
+    content = pydantic_core.to_json(values, indent=2, inf_nan_mode="null")
+    write_atomic(RunFolder(folder).result, content + b"\n")
+    return Result(folder, pydantic_core.from_json(content))
 
 
 def read_result(folder: Path) -> Result:

@@ -13,6 +13,7 @@ from scripts.command import ROOT, script
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from mlplab.training import checkpoints
 from mlplab.training.metrics import METRICS
 
 
@@ -45,7 +46,7 @@ def result(folder: Path) -> dict:
 
 
 def weights(folder: Path, name: str = "best") -> dict[str, torch.Tensor]:
-    return torch.load(folder / "checkpoints" / f"{name}.ckpt", weights_only=True)["network"]
+    return checkpoints.load(folder / "checkpoints" / f"{name}.ckpt")["network"]
 
 
 def rows(folder: Path) -> list[dict[str, str]]:

@@ -109,6 +109,31 @@ def test_plateau_cuts_each_network_by_its_own_rule() -> None:
     assert cuts == [{0.5, 1.0}, {0.3, 1.0}]
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize("amsgrad", [False, True])
+@pytest.mark.parametrize("rates", [(0.01, 0.01), (0.01, 0.003)])
+def test_adam_whose_betas_are_shared(optimizer: str, amsgrad: bool, rates: tuple[float, float]) -> None:
+    numbers = {"betas": [0.8, 0.99], "weight_decay": 0.02, "amsgrad": amsgrad}
+    optimizers = [option("optimizer", optimizer, lr=lr, **numbers) for lr in rates]
+    configs = [varied(composed(), seed=i, optimizer=chosen) for i, chosen in enumerate(optimizers)]
+    assert_fused_equals_alone(configs)
+
+
+def test_networks_of_one_seed_share_draws_and_no_others_do() -> None:
+    base = composed("regularization=dropout", "model.hidden=[32,32]")
+    cells = [(0, 0.2, 0.01), (0, 0.5, 0.01), (0, 0.2, 0.003), (1, 0.2, 0.01), (0, 0.2, 0.03)]
+    configs = [
+        varied(
+            base,
+            seed=seed,
+            optimizer=option("optimizer", "adam", lr=lr),
+            regularization=option("regularization", "dropout", p=p),
+        )
+        for seed, p, lr in cells
+    ]
+    assert_fused_equals_alone(configs)
+
+
 def two(base: Config, **sections: Any) -> list[Config]:
     """Two jobs with different seeds, rates and splits."""
     optimizers = [option("optimizer", "adam", lr=lr) for lr in (0.02, 0.005)]

@@ -352,3 +352,13 @@ def test_names_and_directions() -> None:
     assert list(compute(probs, targets)) == list(METRICS)
     assert {name for name, better in METRICS.items() if better == "min"} == {"log_loss", "ece"}
     assert set(METRICS.values()) == {"min", "max"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("n_classes", [2, 3, 5, 26, 40])
+def test_a_rows_probabilities_do_not_depend_on_its_place(n_classes: int, dtype: torch.dtype) -> None:
+    row = torch.randn(1, n_classes, dtype=dtype)
+    for rows in (1, 7, 16, 37, 1001):
+        probs = probabilities(row.expand(rows, n_classes))
+        assert (probs == probs[0]).all()
+        torch.testing.assert_close(probs, row.softmax(-1).expand(rows, n_classes))

@@ -7,6 +7,7 @@ computed together with numpy: tensorboard's pure-Python loop costs more than eve
 
 import functools
 import itertools
+import json
 import math
 import os
 import socket
@@ -145,9 +146,7 @@ class EventFile:
 
     def add_custom_scalars_layout(self, layout: Mapping[str, Mapping[str, tuple[str, list[str]]]]) -> None:
         """Lay out the CUSTOM SCALARS tab: category -> chart -> ("Multiline", tags) or ("Margin", 3 tags)."""
-        from torch.utils.tensorboard.summary import custom_scalars
-
-        self._add_summary(custom_scalars(layout), 0)
+        self._add_summary(_layout(json.dumps(layout)), 0)
 
     def flush(self) -> None:
         """Append the buffered events to the file."""
@@ -204,6 +203,13 @@ def _template(tags: tuple[str, ...]) -> tuple[struct.Struct, list[Any]]:
     values[0] = b"\x2a" + _varint(sum(len(value) + 4 for value in values)) + values[0]  # Event: summary
     fields = [b"\x09", 0.0, *(field for value in values for field in (value, 0.0))]  # Event: wall_time
     return struct.Struct("<cd" + "".join(f"{len(value)}sf" for value in values)), fields
+
+
+@functools.cache
+def _layout(as_json: str) -> Any:
+    from torch.utils.tensorboard.summary import custom_scalars
+
+    return custom_scalars(json.loads(as_json))
 
 
 @functools.cache

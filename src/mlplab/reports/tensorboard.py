@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pydantic_core
 
 from mlplab.reports.events import EventFile
 
@@ -49,7 +50,7 @@ class Board:
         self.dead = dead
         self.every = max(1, round(max_epochs / SNAPSHOTS))
         self.last_step = 0
-        self.file.add_text("config", "```json\n" + json.dumps(config, indent=2) + "\n```", 0)
+        self.file.add_text("config", "```json\n" + pydantic_core.to_json(config, indent=2).decode() + "\n```", 0)
         self.file.add_custom_scalars_layout(LAYOUT)
 
     def on_batch(self, epoch: int, batch: int, n_batches: int) -> None:

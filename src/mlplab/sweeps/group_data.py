@@ -138,7 +138,7 @@ class StackedBatches:
     def epoch(self, epoch: int) -> Iterator[StackedBatch]:
         """The batches of an epoch."""
         part, order = self.part, self.order(epoch)
-        of, most = part.of, part.x.shape[1]
+        most = part.x.shape[1]
         positions = torch.arange(most, device=part.x.device)
         for i, (x, y) in enumerate(self._whole() if order is None else self._gathered(order)):
             real = None
@@ -166,12 +166,13 @@ class StackedBatches:
                 which = places[:, start:full].view(networks, -1, size).transpose(0, 1).reshape(-1)
                 shape = (-1, networks, size)
                 yield from zip(
-                    x.index_select(0, which).view(*shape, *x.shape[1:]), y.index_select(0, which).view(shape), strict=True
+                    x.index_select(0, which).view(*shape, *x.shape[1:]),
+                    y.index_select(0, which).view(shape),
+                    strict=True,
                 )
             if full < min(start + at_once * size, stop):  # the last batch is a shorter one
-                which = places[:, full:stop].reshape(-1)
-                shape = (networks, stop - full)
-                yield x.index_select(0, which).view(*shape, *x.shape[1:]), y.index_select(0, which).view(shape)
+                which, rest = places[:, full:stop].reshape(-1), (networks, stop - full)
+                yield x.index_select(0, which).view(*rest, *x.shape[1:]), y.index_select(0, which).view(rest)
 
 
 def one_hot(y: Tensor, n_classes: int, dtype: torch.dtype) -> Tensor:

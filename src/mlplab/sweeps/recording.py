@@ -51,7 +51,7 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
         best = checkpoints.best_content(config, prepared, trained.best, n_outputs, epoch, value)
         checkpoints.save(best, paths.best)
         if trained.diverged is None:
-            checkpoints.save(_last(trained), paths.last)
+            checkpoints.save_last(_last(trained), paths.last)
     if config.logger.name != "none" and history:
         file = MetricsFile(paths.metrics)
         file.extend(history)

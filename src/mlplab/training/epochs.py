@@ -116,7 +116,7 @@ class EpochEnd(L.Callback):
             self.history,
             self.best_weights,
         )
-        checkpoints.save(content, self.folder.last)
+        checkpoints.save_last(content, self.folder.last)
         self._written = time.monotonic()
 
     def write_best(self) -> None:

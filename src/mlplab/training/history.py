@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -79,9 +78,8 @@ class MetricsFile:
         if self._file is None:
             self._file = self.path.open("a", newline="")
             csv.writer(self._file).writerow(rows[0])
-        writer = csv.writer(self._file)
-        for row in rows:
-            writer.writerow("" if isinstance(v, float) and math.isnan(v) else v for v in row.values())
+        for row in rows:  # numbers need no quotes
+            self._file.write(",".join(["" if v != v else repr(v) for v in row.values()]) + "\r\n")
         self._file.flush()
 
     def close(self) -> None:
