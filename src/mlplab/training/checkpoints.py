@@ -20,6 +20,7 @@ from mlplab.runs import write_atomic
 
 FORMAT = 1
 _TENSOR = "tensor of dtype"
+_NO_TENSORS = ("config", "history")
 
 
 def save(content: dict[str, Any], path: Path) -> None:
@@ -48,7 +49,7 @@ def load(path: Path) -> dict[str, Any]:
 def save_last(content: dict[str, Any], path: Path) -> None:
     """Write a last.ckpt, packed; `load` gives the same content back."""
     tensors: dict[str, list[torch.Tensor]] = {}
-    plain = _pack(content, tensors)
+    plain = {name: v if name in _NO_TENSORS else _pack(v, tensors) for name, v in content.items()}
     flat = {kind: torch.cat(of_kind) for kind, of_kind in tensors.items()}
     save({"format": FORMAT, "packed": json.dumps(plain), "tensors": flat}, path)
 
