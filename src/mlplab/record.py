@@ -36,7 +36,13 @@ def beginning(config: Config) -> dict[str, Any]:
         "versions": runs.versions(),
         "git_commit": runs.git_commit(),
         "command": " ".join(sys.argv),
+        **settings(config),
     }
+
+
+def settings(config: Config) -> dict[str, Any]:
+    """The run's settings as result.json has them, so that runs can be compared by that file alone."""
+    return {"settings": config.model_dump(mode="json", exclude_none=True)}
 
 
 def outcome(config: Config, prepared: Prepared, fitted: Fitted, scores: dict[str, Scores]) -> dict[str, Any]:
@@ -50,6 +56,7 @@ def outcome(config: Config, prepared: Prepared, fitted: Fitted, scores: dict[str
         "n_parameters": fitted.n_parameters,
         "device": fitted.device,
         "precision": config.accelerator.precision,
+        **settings(config),  # with what `auto` came to
         "data": prepared.describe(),
     }
     part, name = config.objective.split("/")
@@ -81,8 +88,6 @@ def make_board(config: Config, prepared: Prepared, folder: Path, in_sweep: bool)
     if not isinstance(config.logger, TensorBoardLogger):
         return None
     pictures = wants_pictures(config, in_sweep)
-    train = prepared.parts["train"]
-
     train = prepared.parts["train"]
 
     def boundary(network: torch.nn.Module) -> Any:

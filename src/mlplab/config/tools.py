@@ -1,11 +1,11 @@
-"""Settings of the scripts that look at a network or its data from outside: gradcheck and baselines."""
+"""Settings of the scripts that look at a network or its data from outside, or put it to use."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
 from mlplab.config.base import SettingError, Settings
 from mlplab.config.messages import explain
@@ -39,6 +39,23 @@ class Baselines(Settings):
     """Where to write the table, .json or .csv; null writes baselines.json into the run folder, if there is a run."""
 
 
+class Compare(Settings):
+    """How many runs are set side by side."""
+
+    runs: str | Annotated[list[str], Field(min_length=1)]
+    """A folder, or several, with runs in or below them."""
+    metric: str | None
+    """What the runs are ranked by, such as val/accuracy; null takes the runs' own `objective`."""
+    out: str | None
+    """Folder of the files; null is `comparison` in the (first) folder of runs."""
+    best: bool
+    """Print the command that trains the winner again."""
+    retrain: NonNegativeInt
+    """Train the winner again with the seeds 0 to so many less one, and compare those."""
+    ensemble: NonNegativeInt
+    """Score the average of so many of the best runs' probabilities."""
+
+
 Tool = TypeVar("Tool", bound=Settings)
 
 
@@ -50,7 +67,16 @@ def split_off(values: Mapping[str, Any], tool: type[Tool]) -> tuple[Tool, dict[s
     """
     own = {name: value for name, value in values.items() if name in tool.model_fields}
     rest = {name: value for name, value in values.items() if name not in own}
+    return check(own, tool), rest
+
+
+def check(values: Mapping[str, Any], tool: type[Tool]) -> Tool:
+    """The settings of a script that has no others.
+
+    Raises:
+        SettingError: one of them is not allowed.
+    """
     try:
-        return tool.model_validate(own), rest
+        return tool.model_validate(values)
     except ValidationError as error:
         raise SettingError(explain(error, tool)) from None
