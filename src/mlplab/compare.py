@@ -160,10 +160,8 @@ def ensemble(folders: list[Path]) -> dict[str, dict[str, float]]:
         )
         if not same or not len(part):
             continue
-        probs = [
-            score(one.network, one.prepared.parts[name], one.config, first.n_classes, None).probs for one in loaded
-        ]
-        mean = torch.stack([p.double() for p in probs]).mean(0)
+        scores = [score(one.network, one.prepared.parts[name], one.config, first.n_classes, None) for one in loaded]
+        mean = torch.stack([one.probs.double() for one in scores]).mean(0)
         found[name] = {metric: float(value) for metric, value in compute(mean, part.y).items()}
     if not found:
         raise SettingError("the best runs share no rows to be scored on: they are of different data, folds or splits")

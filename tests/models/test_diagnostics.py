@@ -74,6 +74,24 @@ def test_gradients_of_a_deep_sigmoid_network_vanish_towards_the_input(tmp_path: 
     assert (relu[0] > 0.05 * relu[-1]).all(), "ReLU hands it through"
 
 
+def test_gradients_of_a_deep_network_with_large_weights_explode(tmp_path: Path) -> None:
+    """With standard normal weights each of seven layers makes what passes it some four times as large."""
+    norms = {}
+    for initialization in (("initialization=normal", "initialization.std=1"), ("initialization=auto",)):
+        config = load_config(
+            "data=digits", "model.hidden=32", "model.depth=6", "trainer.max_epochs=1", "data.batch_size=64",
+            "optimizer=sgd", "optimizer.lr=1e-12", *initialization, *BARE,
+        )  # fmt: skip
+        folder = tmp_path / str(len(norms))
+        run(config, folder)
+        found = curves(folder, "gradient_norm/")
+        norms[initialization[0]] = np.array([of_epoch[0] for of_epoch in found.values()])
+    exploded, sound = norms.values()
+    assert len(exploded) == 7
+    assert (exploded > 1000 * sound).all()
+    assert (sound < 10).all()
+
+
 def test_zero_weights_never_break_the_symmetry() -> None:
     common = ("data=digits", "model.hidden=16", "trainer.max_epochs=10", "accelerator=cpu", "logger=none")
     accuracy = {}

@@ -176,7 +176,7 @@ def test_places_without_runs_are_refused(tmp_path: Path) -> None:
 def test_the_effect_of_a_setting_is_its_share_of_the_variance(sweep: Path) -> None:
     found = compare(*find([sweep]))
     shares = effects(found)
-    assert list(shares)[0] == "optimizer"
+    assert next(iter(shares)) == "optimizer"
     means = {tuple(cell.choice[n] for n in found.varied): cell.mean for cell in found.cells}
     centre = np.mean(list(means.values()))
     place = found.varied.index("optimizer")

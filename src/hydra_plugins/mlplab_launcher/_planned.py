@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
@@ -69,7 +69,7 @@ def _is_plain(value: Any) -> bool:
 
 def plainly(config: DictConfig, overrides: list[str], number: int) -> Planned:
     """A job from the config that Hydra composed for it."""
-    HydraConfig.instance().cfg = config  # type: ignore[assignment]
+    HydraConfig.instance().cfg = config
     folder = (Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)).absolute()
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
         config.hydra.runtime.output_dir = str(folder)

@@ -139,7 +139,8 @@ body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 70rem; mar
 td, th {{ padding: .25rem .6rem; border-bottom: 1px solid #e4e4e4; text-align: left; white-space: nowrap }}
 .n {{ text-align: right; font-variant-numeric: tabular-nums }} tbody tr:hover {{ background: #f4f8fb }}
 th button {{ all: unset; cursor: pointer; font-weight: 600 }} th button:focus-visible {{ outline: 2px solid #0072b2 }}
-th[aria-sort=ascending] button::after {{ content: " \\2191" }} th[aria-sort=descending] button::after {{ content: " \\2193" }}
+th[aria-sort=ascending] button::after {{ content: " \\2191" }}
+th[aria-sort=descending] button::after {{ content: " \\2193" }}
 figure {{ margin: 1.5rem 0 }} img {{ max-width: 100% }} figcaption {{ color: #777; font-size: 13px }}
 </style></head><body>
 {body}

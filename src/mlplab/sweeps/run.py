@@ -104,13 +104,11 @@ def _run_group(group: Group, max_jobs: int | None, outcomes: list[Outcome | None
         try:
             training = FusedTraining(chunk, device, bar.report)
             results = training.run()
-        except torch.OutOfMemoryError:
-            if len(chunk) == 1:
-                outcomes[chunk[0].number] = MemoryError("one network alone does not fit the device's memory")
-                waiting = rest
-            size = max(1, len(chunk) // 2)  # and again with half as many
-            continue
         except Exception as error:
+            if out_of_memory(error) and len(chunk) > 1:
+                size = len(chunk) // 2  # and again with half as many
+                print(f"{len(chunk)} networks at once do not fit the memory: trying {size}", flush=True)
+                continue
             for job in chunk:
                 outcomes[job.number] = error
             waiting = rest
@@ -123,6 +121,11 @@ def _run_group(group: Group, max_jobs: int | None, outcomes: list[Outcome | None
                     outcomes[trained.job.number] = error
         bar.chunk_done(len(chunk))
         waiting = rest
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU or the machine had too little memory; a CPU's allocator says so in a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def chunk_size(group: Group, device: torch.device) -> int:
