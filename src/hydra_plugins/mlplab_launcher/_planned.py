@@ -69,7 +69,7 @@ def _is_plain(value: Any) -> bool:
 
 def plainly(config: DictConfig, overrides: list[str], number: int) -> Planned:
     """A job from the config that Hydra composed for it."""
-    HydraConfig.instance().cfg = config
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]
     folder = (Path(str(config.hydra.sweep.dir)) / str(config.hydra.sweep.subdir)).absolute()
     with read_write(config.hydra.runtime), open_dict(config.hydra.runtime):
         config.hydra.runtime.output_dir = str(folder)
