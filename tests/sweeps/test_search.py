@@ -1,0 +1,130 @@
+"""hydra/sweeper=optuna on real sweeps: spaces, samplers, failures, a killed search gone on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import yaml
+from scripts.command import ROOT, refusal, script
+
+from hydra_plugins.mlplab_launcher._search import space_of
+
+SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweeper.seed=0", "data=iris", "trainer.max_epochs=3", "logger=csv")
+RATE = "optimizer.lr=tag(log,interval(0.001,0.1))"
+
+
+def study(folder: Path) -> Any:
+    backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
+    return optuna.load_study(study_name="study", storage=optuna.storages.JournalStorage(backend))
+
+
+def test_hydras_own_syntax_gives_the_space() -> None:
+    space, fixed = space_of(
+        [
+            RATE,
+            "model.hidden=int(interval(4,64))",
+            "optimizer=adam,sgd",
+            "seed=range(0,5)",
+            "data=iris",
+            "a=choice(1,2.5)",
+        ]
+    )
+    kinds = optuna.distributions
+    assert space["optimizer.lr"] == kinds.FloatDistribution(0.001, 0.1, log=True)
+    assert space["model.hidden"] == kinds.IntDistribution(4, 64)
+    assert space["seed"] == kinds.IntDistribution(0, 4)  # range(0,5) has no 5, as in Hydra's own sweeper
+    assert space["optimizer"] == kinds.CategoricalDistribution(["adam", "sgd"])
+    assert space["a"] == kinds.CategoricalDistribution(["1", "2.5"])
+    assert fixed == ["data=iris"]
+
+
+def test_a_search_trains_batches_and_keeps_its_record(tmp_path: Path) -> None:
+    arguments = (*SEARCH, "hydra.sweeper.n_trials=6", "hydra.sweeper.batch_size=3", RATE, "model.hidden=8,16")
+    run = script("train", *arguments, "hydra.sweep.dir=found", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("3 jobs: 3 completed") == 2
+    trials = study(tmp_path / "found").trials
+    assert len(trials) == 6
+    for number, trial in enumerate(trials):
+        values = json.loads((tmp_path / "found" / str(number) / "result.json").read_text())
+        assert trial.value == pytest.approx(values["objective"])
+        assert values["settings"]["optimizer"]["lr"] == trial.params["optimizer.lr"]
+        assert str(values["settings"]["model"]["hidden"]) == trial.params["model.hidden"]
+    best = yaml.safe_load((tmp_path / "found" / "optimization_results.yaml").read_text())
+    assert best["best_evaluated_value"] == max(trial.value for trial in trials)
+    again = script("train", *arguments, "hydra.sweep.dir=again", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert [t.params for t in study(tmp_path / "again").trials] == [t.params for t in trials]
+    compared = script("compare", "runs=found", cwd=tmp_path)
+    assert compared.returncode == 0, compared.stderr
+    assert "6 runs by val/accuracy" in compared.stdout
+
+
+def test_a_trial_that_diverges_is_told_as_failed_and_the_search_goes_on(tmp_path: Path) -> None:
+    run = script(
+        "train", *SEARCH, "hydra.sweeper.n_trials=9", "hydra.sweeper.batch_size=3", "optimizer=sgd",
+        "hydra.sweeper.sampler=grid", "optimizer.lr=0.01,1e30,0.02,0.03", "hydra.sweep.dir=found", cwd=tmp_path,
+    )  # fmt: skip
+    states = {trial.params["optimizer.lr"]: trial.state.name for trial in study(tmp_path / "found").trials}
+    assert states == {"0.01": "COMPLETE", "0.02": "COMPLETE", "0.03": "COMPLETE", "1e+30": "FAIL"}, run.stderr
+    assert "3 trials complete, 1 failed" in run.stdout
+
+
+@pytest.mark.parametrize("sampler", ["random", "gp"])
+def test_samplers(sampler: str, tmp_path: Path) -> None:
+    run = script(
+        "train", *SEARCH, "hydra.sweeper.n_trials=3", f"hydra.sweeper.sampler={sampler}", RATE,
+        "hydra.sweep.dir=found", cwd=tmp_path,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert len(study(tmp_path / "found").trials) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["hydra.sweeper.sampler=tpa", RATE], "tpe"),
+        (["hydra.sweeper.direction=up", RATE], "minimize and maximize are"),
+        (["hydra.sweeper.n_trials=0", RATE], "at least 1"),
+        (["optimizer.lr=0.1"], "nothing to search"),
+        (["hydra.sweeper.sampler=grid", RATE], "not an interval"),
+        (["optimizer.lr=tag(log,interval(0,1))"], "optimizer.lr"),
+        (["optimizer.lr=interval(-2,-1)", "hydra.sweeper.batch_size=2"], "must be greater than 0"),
+        (["hydra.sweeper.storage=nowhere://x", RATE], "cannot be used"),
+    ],
+)
+def test_a_search_that_cannot_be_is_refused(arguments: list[str], message: str, tmp_path: Path) -> None:
+    run = script("train", *SEARCH, *arguments, "hydra.sweep.dir=found", cwd=tmp_path)
+    assert message in refusal(run)
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
+    arguments = (*SEARCH, "hydra.sweeper.n_trials=9", "hydra.sweeper.batch_size=3", RATE, "hydra.sweep.dir=found")
+    line = [sys.executable, str(ROOT / "src" / "train.py"), *arguments]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(line, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for told in process.stdout:
+            if told.startswith("trial 3 of 9"):
+                break
+        time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+    before = [trial.params for trial in study(tmp_path / "found").trials if trial.state.name == "COMPLETE"]
+    assert 3 <= len(before) < 9
+    run = script("train", *arguments, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    trials = study(tmp_path / "found").trials
+    complete = [trial for trial in trials if trial.state.name == "COMPLETE"]
+    assert len(complete) == 9
+    assert [trial.params for trial in complete[: len(before)]] == before
+    assert len({trial.params["optimizer.lr"] for trial in complete}) == 9, "no draw twice"
