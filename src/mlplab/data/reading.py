@@ -1,4 +1,4 @@
-"""Table files as they are: CSV, TSV and Parquet, compressed or not, whole or in chunks of rows; strict about their form."""
+"""Table files as they are: CSV, TSV and Parquet, compressed or not, whole or in chunks; strict about their form."""
 
 from __future__ import annotations
 
