@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from mlplab.compose import load_config
@@ -18,6 +18,7 @@ from mlplab.config import SettingError
 from mlplab.data.prepared import Prepared, prepare
 from mlplab.training.fit import fit
 
+PHASES = (Phase.explicit, Phase.generate)  # tables shrink slowly
 NUMBERS = st.one_of(
     st.integers(-1000, 1000).map(str),
     st.floats(width=64).map(repr),
@@ -84,7 +85,7 @@ def outcome(text: str, *overrides: str) -> Prepared | None:
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, deadline=None, derandomize=True, phases=PHASES)
 @given(
     table=tables(),
     scaling=st.sampled_from(["standard", "minmax", "robust", "quantile"]),
@@ -102,7 +103,7 @@ def test_a_messy_table_is_trained_on_whole_or_refused(table: tuple[str, int], sc
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True, phases=PHASES)
 @given(content=st.binary(max_size=300))
 def test_any_bytes_are_a_table_or_refused(content: bytes) -> None:
     outcome(content.decode("latin-1"))
