@@ -1,8 +1,8 @@
 """Claim: 1 000 000 rows x 50 columns of a CSV train within 4 GB: `python benchmarks/table_memory.py`.
 
 Makes the file (40 numbers, 9 columns of 5 to 20 categories, a tenth of two columns missing, and the class), trains a
-64-64 network on it for one epoch in a process of its own, and prints that process's largest resident memory. Takes about
-two minutes and 1 GB of disk.
+64-64 network on it for one epoch in a process of its own, and prints that process's largest resident memory. Takes a
+minute or two and 1 GB of disk.
 """
 
 from __future__ import annotations

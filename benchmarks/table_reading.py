@@ -1,7 +1,7 @@
-"""Claim: reading and preprocessing adult takes at most 1.5x the reader library's own read and scikit-learn's equivalent.
+"""Claim: reading and preprocessing adult takes at most 1.5x PyArrow's own read and scikit-learn's equivalent.
 
 `MLPLAB_DATA=<folder> python benchmarks/table_reading.py`. Both sides read the two files, impute, scale and encode all
-rows, fitted on the training rows; the reader library is PyArrow, the equivalent a ColumnTransformer of SimpleImputer,
+rows, fitted on the training rows; the equivalent is a ColumnTransformer of SimpleImputer,
 StandardScaler and OneHotEncoder. Interleaved, median of the ratios.
 """
 
