@@ -49,7 +49,9 @@ def load(folder: Path) -> Loaded:
             f"the data of {folder} has changed since it was trained (fingerprint {prepared.fingerprint}, then "
             f"{checkpoint['fingerprint']}); its scores would not compare. Put the old data back or train again."
         )
-    network = build(config, len(checkpoint["feature_names"]), checkpoint["n_outputs"]).to(dtype)
+    network = build(config, len(checkpoint["feature_names"]), checkpoint["n_outputs"], checkpoint["categories"]).to(
+        dtype
+    )
     network.load_state_dict(checkpoint["network"])
     return Loaded(config, network.eval(), prepared)
 

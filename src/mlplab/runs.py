@@ -43,6 +43,11 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def data(self) -> Path:
+        """What was understood of a table file, as JSON."""
+        return self.path / "data.json"
+
+    @property
     def metrics(self) -> Path:
         """One row an epoch, as CSV."""
         return self.path / "metrics.csv"
@@ -133,6 +138,12 @@ def write_result(folder: Path, values: Mapping[str, Any]) -> Result:
     content = pydantic_core.to_json(values, indent=2, inf_nan_mode="null")
     write_atomic(RunFolder(folder).result, content + b"\n")
     return Result(folder, pydantic_core.from_json(content))
+
+
+def write_data(folder: Path, told: Mapping[str, Any] | None) -> None:
+    """Write data.json, if there is anything to tell."""
+    if told is not None:
+        write_atomic(RunFolder(folder).data, (json.dumps(told, indent=2) + "\n").encode())
 
 
 def read_result(folder: Path) -> Result:

@@ -35,8 +35,9 @@ class DataSettings(Settings):
     """Which fold is the test part, counted from 0."""
     batch_size: PositiveInt | Literal["full"]
     """Rows in a step; `full` is batch gradient descent, 1 is stochastic gradient descent."""
-    scaling: Literal["standard", "minmax", "none"]
-    """Scaling of the features, fitted on the training part only."""
+    scaling: Literal["standard", "minmax", "robust", "quantile", "none"]
+    """Scaling of the features, fitted on the training part only: by mean and standard deviation, to 0 to 1, by median
+    and quartiles with outliers drawn in, or by ranks to a normal distribution."""
 
     @model_validator(mode="after")
     def _consistent(self) -> DataSettings:

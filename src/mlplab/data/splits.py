@@ -7,7 +7,7 @@ import numpy as np
 from mlplab import randomness
 from mlplab.config.base import SettingError
 from mlplab.config.data import DataSettings
-from mlplab.config.images import ImageSettings, OfficialImages
+from mlplab.config.images import OfficialImages
 
 
 def split(y: np.ndarray, class_names: list[str], settings: DataSettings) -> dict[str, np.ndarray]:
@@ -51,7 +51,7 @@ def split(y: np.ndarray, class_names: list[str], settings: DataSettings) -> dict
     return {"train": train, "val": val, "test": test}
 
 
-def official_split(y: np.ndarray, n_test: int, settings: ImageSettings) -> dict[str, np.ndarray]:
+def official_split(y: np.ndarray, n_test: int, settings: DataSettings) -> dict[str, np.ndarray]:
     """Row numbers of the parts where the last `n_test` rows are the test part and stay it; the others keep their order.
 
     Raises:
@@ -61,12 +61,12 @@ def official_split(y: np.ndarray, n_test: int, settings: ImageSettings) -> dict[
     if isinstance(settings, OfficialImages):
         n_val, last = settings.validation, settings.validation_rows == "last"
         given = f"data.validation={n_val}"
-    else:  # an image folder with a test folder: the first two shares divide the training folder
+    else:  # an image folder or a table with a test part: the first two shares divide the rest
         train_share, val_share, _ = settings.fractions
         n_val, last = round(n_rest * val_share / (train_share + val_share)), False
         given = f"data.split={settings.split}"
     if n_val >= n_rest:
-        raise SettingError(f"{given} leaves nothing of the {n_rest} training images to train on; use less")
+        raise SettingError(f"{given} leaves nothing of the {n_rest} training rows to train on; use less")
     test = np.arange(n_rest, len(y))
     if n_val == 0 or last:
         train, val = np.arange(n_rest - n_val), np.arange(n_rest - n_val, n_rest)
@@ -76,7 +76,7 @@ def official_split(y: np.ndarray, n_test: int, settings: ImageSettings) -> dict[
     return {"train": train, "val": val, "test": test}
 
 
-def _drawn(y: np.ndarray, n: int, settings: ImageSettings) -> np.ndarray:
+def _drawn(y: np.ndarray, n: int, settings: DataSettings) -> np.ndarray:
     """n row numbers by addressed draws; stratified gives each class its share, rounded by largest remainders.
 
     scikit-learn would do it too, at the price of importing it: half a second and 50 MB.
@@ -88,6 +88,7 @@ def _drawn(y: np.ndarray, n: int, settings: ImageSettings) -> np.ndarray:
     wanted = counts * n / len(y)
     quota = np.floor(wanted).astype(np.int64)
     quota[np.argsort(quota - wanted, kind="stable")[: n - quota.sum()]] += 1
+    quota = np.minimum(quota, np.maximum(counts - 1, 0))  # a class of one row is there to train on
     by_class = order[np.argsort(y[order], kind="stable")]
     place = np.arange(len(y)) - np.repeat(np.cumsum(counts) - counts, counts)  # of each row within its class
     return by_class[place < np.repeat(quota, counts)]
