@@ -64,6 +64,17 @@ def to_tool(values: Any, tool: Any) -> tuple[Any, Any]:
     return own, parse(rest)
 
 
+def to_own(values: Any, tool: Any) -> Any:
+    """The settings, of the class `tool`, of a script that has no others.
+
+    Raises:
+        SettingError: a setting is not allowed, or has no value yet.
+    """
+    from mlplab.config.tools import check
+
+    return check(_plain(values), tool)
+
+
 def _plain(values: Any) -> dict[str, Any]:
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException

@@ -1,4 +1,4 @@
-"""Settings of the scripts that look at a network or its data from outside: gradcheck and baselines."""
+"""Settings of the scripts that look at a network or its data from outside, or put it to use."""
 
 from __future__ import annotations
 
@@ -39,6 +39,23 @@ class Baselines(Settings):
     """Where to write the table, .json or .csv; null writes baselines.json into the run folder, if there is a run."""
 
 
+class Export(Settings):
+    """How a finished run becomes one file that needs no mlplab."""
+
+    run: str
+    """The run folder."""
+    format: Literal["onnx", "pt2"]
+    """ONNX, which onnxruntime and others run, or torch.export's archive, which torch alone runs."""
+    output: str | None
+    """The file; null is model.<format> in the run folder. <file>.json is written beside it."""
+    overwrite: bool
+    """Write over files of an earlier export."""
+    check_rows: PositiveInt
+    """So many of the run's rows are given to the file and to the checkpoint."""
+    tolerance: PositiveFloat
+    """Largest difference of a probability between the two; above it nothing is written."""
+
+
 Tool = TypeVar("Tool", bound=Settings)
 
 
@@ -50,7 +67,16 @@ def split_off(values: Mapping[str, Any], tool: type[Tool]) -> tuple[Tool, dict[s
     """
     own = {name: value for name, value in values.items() if name in tool.model_fields}
     rest = {name: value for name, value in values.items() if name not in own}
+    return check(own, tool), rest
+
+
+def check(values: Mapping[str, Any], tool: type[Tool]) -> Tool:
+    """The settings of a script that has no others.
+
+    Raises:
+        SettingError: one of them is not allowed.
+    """
     try:
-        return tool.model_validate(own), rest
+        return tool.model_validate(values)
     except ValidationError as error:
         raise SettingError(explain(error, tool)) from None
