@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 
 from mlplab.config.base import SettingError, Settings
 from mlplab.config.messages import explain
@@ -54,6 +54,31 @@ class Export(Settings):
     """So many of the run's rows are given to the file and to the checkpoint."""
     tolerance: PositiveFloat
     """Largest difference of a probability between the two; above it nothing is written."""
+
+
+class Explain(Settings):
+    """How to find out which columns a network looks at."""
+
+    run: str
+    """The run folder."""
+    part: Literal["val", "test"]
+    """The part whose rows are shuffled; the training part would show what was learnt by heart too."""
+    metric: Literal["accuracy", "balanced_accuracy", "precision", "recall", "f1", "auroc", "log_loss", "ece"]
+    """What gets worse when a column is shuffled."""
+    repeats: Annotated[int, Field(ge=2)]
+    """Shuffles of each column; their standard deviation is the spread."""
+    rows: Annotated[int, Field(ge=2)]
+    """Rows of the part that are looked at, at most; drawn by `seed`."""
+    seed: NonNegativeInt
+    """Seed of the shuffles."""
+    columns: Literal["auto"] | list[str]
+    """Numeric columns whose partial dependence is drawn; auto takes the most important ones."""
+    curves: NonNegativeInt
+    """Number of columns that auto takes."""
+    points: Annotated[int, Field(ge=2)]
+    """Values at which a curve is taken, from the column's 1st percentile to its 99th."""
+    patch: PositiveInt
+    """Images: side of the squares that are shuffled, in pixels."""
 
 
 Tool = TypeVar("Tool", bound=Settings)

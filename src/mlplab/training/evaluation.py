@@ -18,7 +18,7 @@ from mlplab.training.metrics import compute, probabilities
 
 ROWS_AT_ONCE = 8192
 ROWS_AT_LEAST = 32
-"""Fewer rows go through other matrix kernels, with other roundings: filled up, a row gets the same bits in any batch."""
+"""Fewer rows take other matrix kernels, with other roundings; filled up, a row gets the same bits in any batch."""
 
 
 @dataclass(frozen=True)
