@@ -13,6 +13,7 @@ from mlplab.config.images import ImageSettings
 from mlplab.data.images import shape_of
 from mlplab.data.pixels import Pixels
 from mlplab.data.preprocess import Scaler
+from mlplab.data.schema import Schema
 from mlplab.models.build import build, dtype_of
 from mlplab.runs import RunFolder
 from mlplab.training import checkpoints
@@ -28,7 +29,10 @@ class Restored:
     network: nn.Module
     preprocess: nn.Module
     """From raw features (rows, n_features), float64, or images (rows, channels, height, width), uint8."""
+    schema: Schema | None
+    """Columns of a table; None for images."""
     feature_names: list[str]
+    """What the network is given."""
     class_names: list[str]
     fingerprint: str
     """Of the data that it was trained on."""
@@ -58,6 +62,7 @@ def restore(folder: Path) -> Restored:
         config,
         network.eval(),
         _preprocess(config, checkpoint),
+        _schema(config, checkpoint),
         checkpoint["feature_names"],
         checkpoint["class_names"],
         checkpoint["fingerprint"],
@@ -73,3 +78,9 @@ def _preprocess(config: Config, checkpoint: dict[str, Any]) -> nn.Module:
         preprocess = Scaler(len(names))
     preprocess.load_state_dict(checkpoint["preprocess"])
     return preprocess.eval()
+
+
+def _schema(config: Config, checkpoint: dict[str, Any]) -> Schema | None:
+    if isinstance(config.data, ImageSettings):
+        return None
+    return Schema.of_numbers(checkpoint["feature_names"])

@@ -56,6 +56,23 @@ class Export(Settings):
     """Largest difference of a probability between the two; above it nothing is written."""
 
 
+class Predict(Settings):
+    """How new rows are given classes."""
+
+    run: str
+    """The run folder."""
+    input: str
+    """A table with the columns that the run was trained on, in any order; of an image run, a folder of files."""
+    output: str
+    """The .csv file to write."""
+    keep: Literal["auto", "all"] | list[str]
+    """Columns of the input to copy: auto takes those that the training file had and the network does not use."""
+    overwrite: bool
+    """Write over a file of that name."""
+    on_bad_file: Literal["error", "skip"]
+    """Image files that cannot be read: list and refuse them, or list and leave them out."""
+
+
 class Explain(Settings):
     """How to find out which columns a network looks at."""
 
