@@ -9,8 +9,9 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model
 from mlplab.config.base import Target
 from mlplab.config.images import EMNIST_CLASSES, Cifar, DigitsImages, Emnist, ImageFolder, Mnist
 from mlplab.config.splitting import DataSettings, Unit
+from mlplab.config.tables import TableFile
 
-__all__ = ["CustomData", "Data", "DataSettings", "Spirals", "Synthetic", "Xor", "n_classes_before_reading"]
+__all__ = ["CustomData", "Data", "DataSettings", "Spirals", "Synthetic", "TableFile", "Xor", "n_classes_before_reading"]
 
 
 class Wine(DataSettings):
@@ -149,6 +150,7 @@ Data = Annotated[
     | Circles
     | Spirals
     | CustomData
+    | TableFile
     | Mnist
     | Emnist
     | Cifar

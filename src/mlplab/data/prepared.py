@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +15,18 @@ from torch import Tensor, nn
 from mlplab.config.base import SettingError
 from mlplab.config.data import DataSettings
 from mlplab.config.images import ImageSettings
-from mlplab.data import images
+from mlplab.config.tables import TableFile
+from mlplab.data import images, memory
 from mlplab.data.pixels import Pixels
-from mlplab.data.preprocess import Scaler
+from mlplab.data.preprocess import Features
+from mlplab.data.schema import Schema
 from mlplab.data.splits import official_split, split
 from mlplab.data.tables import read
+from mlplab.data.understood import feature_names, understood
+
+
+ROWS_AT_ONCE = 1 << 16
+"""Rows that are preprocessed at a time, in float64."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +67,13 @@ class Prepared:
     fingerprint: str
     """Hash of the raw values, the classes and the split: two runs with the same one saw the same data."""
     raw: np.ndarray | None
-    """Features as they were read, shape (rows, n_features); None for images, whose parts hold them as they were."""
+    """Raw columns as numbers, shape (rows, raw columns); None for images, whose parts hold them as they were."""
+    schema: Schema | None = None
+    """The raw columns: their names, kinds and vocabularies; None for images."""
+    categories: list[int] | None = None
+    """Number of codes of each category, where x ends with codes for a network that begins with an embedding."""
+    understood: dict[str, Any] | None = None
+    """What data.json says of a table file."""
 
     @property
     def n_features(self) -> int:
@@ -86,6 +101,8 @@ def prepare(settings: DataSettings, dtype: torch.dtype = torch.float32) -> Prepa
     """
     if isinstance(settings, ImageSettings):
         return _images(settings, dtype)
+    if isinstance(settings, TableFile):
+        return _file(settings, dtype)
     table = read(settings)
     if table.parts and settings.folds is not None:
         raise SettingError(
@@ -93,13 +110,46 @@ def prepare(settings: DataSettings, dtype: torch.dtype = torch.float32) -> Prepa
             "use data.folds=null data.fold=null"
         )
     rows = table.parts or split(table.y, table.class_names, settings)
-    preprocess = Scaler.fit(table.x[rows["train"]], settings.scaling)
+    schema = Schema.of_numbers(table.feature_names)
+    features = Features.fit(table.x[rows["train"]], schema.n_numbers, [], True, settings.scaling)
+    fingerprint = _fingerprint(table.x, table.y, *rows.values())
+    parts = _parts(table.x, table.y, rows, features, dtype)
+    return Prepared(parts, features, table.feature_names, table.class_names, fingerprint, table.x, schema)
+
+
+def _file(settings: TableFile, dtype: torch.dtype) -> Prepared:
+    from mlplab.data import table_file  # its reader library is imported by those who have a file
+
+    table = table_file.read(settings)
+    if table.n_test is None:
+        rows = split(table.y, table.class_names, settings)
+    else:
+        rows = official_split(table.y, table.n_test, settings)
+    schema, raw = table.fit(rows["train"])
+    onehot = settings.encode == "onehot"
+    features = Features.fit(raw[rows["train"]], schema.n_numbers, schema.sizes, onehot, settings.scaling)
+    names = feature_names(schema, features)
+    memory.check(
+        len(raw) * len(names) * dtype.itemsize,
+        f"{settings.path}: {len(raw)} rows of {len(names)} features",
+        "use data.encode=embedding, or data.drop for the columns of many categories",
+    )
+    parts = _parts(raw, table.y, rows, features, dtype)
+    digest = _fingerprint(json.dumps(schema.plain()), raw, table.y, *rows.values())
+    told = understood(table, schema, raw, rows, len(names))
+    codes = None if onehot else schema.sizes
+    return Prepared(parts, features, names, table.class_names, digest, raw, schema, codes, told)
+
+
+def _parts(
+    raw: np.ndarray, y: np.ndarray, rows: dict[str, np.ndarray], features: Features, dtype: torch.dtype
+) -> dict[str, Part]:
     parts = {}
     for name, which in rows.items():
-        x = preprocess(torch.from_numpy(table.x[which])).to(dtype).contiguous()
-        parts[name] = Part(x, torch.from_numpy(table.y[which]), which)
-    fingerprint = _fingerprint(table.x, table.y, *rows.values())
-    return Prepared(parts, preprocess, table.feature_names, table.class_names, fingerprint, table.x)
+        chunks = [which[i : i + ROWS_AT_ONCE] for i in range(0, len(which), ROWS_AT_ONCE)] or [which]
+        x = [features(torch.from_numpy(raw[chunk])).to(dtype) for chunk in chunks]
+        parts[name] = Part(torch.cat(x).contiguous(), torch.from_numpy(y[which]), which)
+    return parts
 
 
 def _images(settings: ImageSettings, dtype: torch.dtype) -> Prepared:

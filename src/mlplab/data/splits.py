@@ -6,7 +6,7 @@ import numpy as np
 
 from mlplab.config.base import SettingError
 from mlplab.config.data import DataSettings
-from mlplab.config.images import ImageSettings, OfficialImages
+from mlplab.config.images import OfficialImages
 
 
 def split(y: np.ndarray, class_names: list[str], settings: DataSettings) -> dict[str, np.ndarray]:
@@ -50,7 +50,7 @@ def split(y: np.ndarray, class_names: list[str], settings: DataSettings) -> dict
     return {"train": train, "val": val, "test": test}
 
 
-def official_split(y: np.ndarray, n_test: int, settings: ImageSettings) -> dict[str, np.ndarray]:
+def official_split(y: np.ndarray, n_test: int, settings: DataSettings) -> dict[str, np.ndarray]:
     """Row numbers of the parts where the last `n_test` rows are the test part and stay it; the others keep their order.
 
     Raises:
@@ -60,12 +60,12 @@ def official_split(y: np.ndarray, n_test: int, settings: ImageSettings) -> dict[
     if isinstance(settings, OfficialImages):
         n_val, last = settings.validation, settings.validation_rows == "last"
         given = f"data.validation={n_val}"
-    else:  # an image folder with a test folder: the first two shares divide the training folder
+    else:  # an image folder or a table with a test part: the first two shares divide the rest
         train_share, val_share, _ = settings.fractions
         n_val, last = round(n_rest * val_share / (train_share + val_share)), False
         given = f"data.split={settings.split}"
     if n_val >= n_rest:
-        raise SettingError(f"{given} leaves nothing of the {n_rest} training images to train on; use less")
+        raise SettingError(f"{given} leaves nothing of the {n_rest} training rows to train on; use less")
     test = np.arange(n_rest, len(y))
     if n_val == 0 or last:
         train, val = np.arange(n_rest - n_val), np.arange(n_rest - n_val, n_rest)
@@ -78,7 +78,7 @@ def official_split(y: np.ndarray, n_test: int, settings: ImageSettings) -> dict[
                 np.arange(n_rest), test_size=n_val, random_state=settings.split_seed, stratify=classes
             )
         except ValueError as error:  # fewer validation rows than classes, or a class of one image
-            raise SettingError(f"{given} cannot be made from {n_rest} training images: {error}") from None
+            raise SettingError(f"{given} cannot be made from {n_rest} training rows: {error}") from None
         train, val = np.sort(train), np.sort(val)
     return {"train": train, "val": val, "test": test}
 
