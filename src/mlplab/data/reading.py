@@ -6,7 +6,7 @@ import csv
 import gzip
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -123,16 +123,39 @@ class TableReader:
         rows = size * max(start.count(b"\n"), 1) / max(len(start), 1)
         return int(1.3 * size + rows * columns * 28)
 
-    def chunks(self, rows: int) -> Iterator[pa.Table]:
-        """The table in order, about `rows` rows at a time: a file of any size passes through little memory."""
-        import pyarrow as pa
+    def chunks(self, rows: int, numbers: Sequence[str] = (), missing: Sequence[str] = ()) -> Iterator[pa.Table]:
+        """The table in order, about `rows` rows at a time: a file of any size passes through little memory.
 
+        Args:
+            numbers: columns of a text file to read as float64, which is several times faster than by way of text. From
+                the first value on that is no number they come as text, with that value in it.
+            missing: what stands for a missing value in them.
+        """
         with self._said():
-            batches = self._parquet().iter_batches(rows) if self.parquet else self._csv(self.raw_names)
-            for batch in batches:
-                table = pa.Table.from_batches([batch]).rename_columns(self.names)
+            for table in self._batches(rows, numbers, missing):
                 for start in range(0, table.num_rows, rows):
                     yield table.slice(start, rows)
+
+    def _batches(self, rows: int, numbers: Sequence[str], missing: Sequence[str]) -> Iterator[pa.Table]:
+        import pyarrow as pa
+
+        done = 0
+        if numbers and not self.parquet:
+            raw = [old for old, name in zip(self.raw_names, self.names, strict=True) if name in numbers]
+            try:
+                for batch in self._csv(self.raw_names, raw, missing):
+                    if _written_nan(batch):
+                        break
+                    done += batch.num_rows
+                    yield pa.Table.from_batches([batch]).rename_columns(self.names)
+                else:
+                    return
+            except pa.ArrowInvalid:
+                pass  # read again as text, to take what was meant or to say what is wrong
+        for batch in self._parquet().iter_batches(rows) if self.parquet else self._csv(self.raw_names):
+            if (skipped := min(done, batch.num_rows)) < batch.num_rows:
+                yield pa.Table.from_batches([batch.slice(skipped)]).rename_columns(self.names)
+            done -= skipped
 
     def _parquet(self) -> Any:
         import pyarrow as pa
@@ -143,7 +166,7 @@ class TableReader:
         except (pa.ArrowException, OSError) as error:
             raise SettingError(f"{self.path} is not a Parquet file ({_first(error)})") from None
 
-    def _csv(self, names: list[str] | None) -> Any:
+    def _csv(self, names: list[str] | None, numbers: Sequence[str] = (), missing: Sequence[str] = ()) -> Any:
         import pyarrow as pa
         import pyarrow.csv as arrow
 
@@ -158,7 +181,11 @@ class TableReader:
                 autogenerate_column_names=names is None and not self.header,
             ),
             arrow.ParseOptions(delimiter=self.separator, newlines_in_values=True),
-            arrow.ConvertOptions(column_types=dict.fromkeys(names or [], pa.string()), check_utf8=True),
+            arrow.ConvertOptions(
+                column_types=dict.fromkeys(names or [], pa.string()) | dict.fromkeys(numbers, pa.float64()),
+                null_values=list(missing),
+                check_utf8=True,
+            ),
         )
 
     def _open(self) -> Any:
@@ -218,6 +245,14 @@ class TableReader:
                     f"{self.path}, line {line}: {len(record)} field{'s' * (len(record) != 1)}, but the first line has "
                     f"{width}; each row needs all of them (is a separator or a quote missing?)"
                 )
+
+
+def _written_nan(batch: Any) -> bool:
+    """Whether a number is nan though nothing says that this stands for a missing value."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return any(pa.types.is_floating(c.type) and pc.any(pc.is_nan(c)).as_py() for c in batch.columns)
 
 
 def _first(error: BaseException) -> str:
