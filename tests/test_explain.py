@@ -45,26 +45,26 @@ def wine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def double(restored: Restored, *raw: torch.Tensor) -> np.ndarray:
+def double(restored: Restored, raw: torch.Tensor) -> np.ndarray:
     """Probabilities that sum to one as scikit-learn wants them to."""
-    probs = restored.probabilities(*raw).double().numpy()
+    probs = restored.probabilities(raw).double().numpy()
     return probs / probs.sum(1, keepdims=True)
 
 
 def test_importance_is_the_loss_of_the_score_when_the_column_is_in_another_order(wine: Path) -> None:
     loaded = load(wine)
     restored, raw, y = loaded.restored, loaded.raw("val"), loaded.prepared.parts["val"].y
-    before = raw[0].clone()
+    before = raw.clone()
     columns = columns_of(restored)
     found = importance(restored, columns, raw, y, settings(wine, metric="log_loss", repeats=20))
-    assert torch.equal(raw[0], before), "the rows are left as they were"
+    assert torch.equal(raw, before), "the rows are left as they were"
     assert [one.mean for one in found] == sorted((one.mean for one in found), reverse=True)
-    base = log_loss(y, double(restored, *raw), labels=[0, 1, 2])
+    base = log_loss(y, double(restored, raw), labels=[0, 1, 2])
     one = next(one for one in found if one.name == "alcohol")
     rng = np.random.default_rng(0)
     told = []
     for _ in range(400):
-        x = raw[0].clone()
+        x = raw.clone()
         x[:, 0] = x[torch.from_numpy(rng.permutation(len(x))), 0]
         told.append(log_loss(y, double(restored, x), labels=[0, 1, 2]) - base)
     assert one.mean == pytest.approx(np.mean(told), abs=4 * np.std(told) / np.sqrt(20))
@@ -105,13 +105,13 @@ def test_partial_dependence_is_the_mean_probability_with_the_column_set(wine: Pa
     loaded = load(wine)
     column, raw = columns_of(loaded.restored)[12], loaded.raw("test")
     found = dependence(loaded.restored, column, raw, 10)
-    assert found.values.numpy() == pytest.approx(np.linspace(*np.quantile(raw[0][:, 12], [0.01, 0.99]), 10))
-    x = raw[0].clone()
+    assert found.values.numpy() == pytest.approx(np.linspace(*np.quantile(raw[:, 12], [0.01, 0.99]), 10))
+    x = raw.clone()
     x[:, 12] = found.values[4]
     assert found.probabilities[4].tolist() == loaded.restored.probabilities(x).double().mean(0).tolist()
-    few = raw[0].clone()
+    few = raw.clone()
     few[:, 12] = torch.arange(len(few)) % 3
-    assert dependence(loaded.restored, column, (few,), 10).values.tolist() == [0, 1, 2]
+    assert dependence(loaded.restored, column, few, 10).values.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -162,7 +162,7 @@ def test_images_are_shuffled_square_by_square(tmp_path: Path) -> None:
 def test_patches_cover_every_pixel_once() -> None:
     seen = torch.zeros(1, 3, 7, 5)
     for patch in patches((3, 7, 5), 2):
-        patch.of((seen,)).add_(1)
+        patch.of(seen).add_(1)
     assert (seen == 1).all()
 
 
@@ -170,7 +170,7 @@ def test_the_base_score_is_evaluates(wine: Path) -> None:
     loaded = load(wine)
     part = loaded.prepared.parts["val"]
     kept = score(loaded.network, part, loaded.config, 3, None).probs
-    assert torch.equal(loaded.restored.probabilities(*loaded.raw("val")), kept)
+    assert torch.equal(loaded.restored.probabilities(loaded.raw("val")), kept)
 
 
 @pytest.mark.parametrize(

@@ -57,11 +57,11 @@ def test_onnx_takes_raw_rows_in_batches_of_any_size_and_gives_evaluates_probabil
         assert answers(found.file, raw[:n]) == pytest.approx(kept[:n], abs=1e-6)
     about = json.loads(found.about.read_text())
     assert about["classes"] == loaded.prepared.class_names
-    assert about["inputs"][0]["columns"] == loaded.prepared.feature_names
+    assert [c["name"] for c in about["input"]["columns"]] == loaded.prepared.feature_names
     assert about["checked"] == {"rows": len(loaded.prepared.parts["train"]), "difference": found.difference}
     session = onnxruntime.InferenceSession(found.file)
-    for one, told in zip(session.get_inputs(), about["inputs"], strict=True):
-        assert (one.name, one.type, one.shape) == (told["name"], "tensor(double)", told["shape"])
+    (one,), told = session.get_inputs(), about["input"]
+    assert (one.name, one.type, one.shape) == (told["name"], "tensor(double)", told["shape"])
     assert session.get_outputs()[0].name == about["output"]["name"]
 
 
@@ -69,7 +69,7 @@ def test_pt2_gives_evaluates_probabilities_with_torch_alone(wine: Path) -> None:
     found = exported(wine, format="pt2")
     module = torch.export.load(io.BytesIO(found.file.read_bytes())).module()
     loaded = load(wine)
-    (raw,) = loaded.raw("test")
+    raw = loaded.raw("test")
     for n in (1, 2, len(raw)):
         assert torch.allclose(module(raw[:n]), loaded.restored.probabilities(raw)[:n], rtol=0, atol=1e-6)
 
@@ -113,10 +113,10 @@ def test_images_are_given_as_bytes_and_halves_are_told_of(tmp_path: Path) -> Non
     assert found.difference < 1e-6
     assert "trained in bf16-mixed; the file computes in float32" in found.note
     loaded = load(tmp_path)
-    (images,) = loaded.raw("val")
+    images = loaded.raw("val")
     kept = loaded.restored.probabilities(images).numpy()
     assert answers(found.file, images.numpy()) == pytest.approx(kept, abs=0.05)
-    (about,) = json.loads(found.about.read_text())["inputs"]
+    about = json.loads(found.about.read_text())["input"]
     assert about == {"name": "images", "dtype": "uint8", "shape": ["rows", 1, 8, 8], "color": "grey"}
 
 
@@ -153,7 +153,7 @@ def test_the_script_exports_a_run_of_a_fused_sweep_and_says_how_far_it_is_off(tm
     assert done.stdout.startswith("106 rows differ from the checkpoint by at most ")
     assert done.stderr == ""
     loaded = load(tmp_path / "s" / "1")
-    (raw,) = loaded.raw("test")
+    raw = loaded.raw("test")
     kept = loaded.restored.probabilities(raw).numpy()
     assert answers(tmp_path / "m.onnx", raw.numpy()) == pytest.approx(kept, abs=1e-6)
 

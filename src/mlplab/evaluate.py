@@ -33,12 +33,12 @@ class Loaded:
         """In evaluation mode."""
         return self.restored.network
 
-    def raw(self, part: str) -> tuple[Tensor, ...]:
+    def raw(self, part: str) -> Tensor:
         """Rows of a part as they were read: what `Restored.probabilities` takes."""
         chosen = self.prepared.parts[part]
         if self.prepared.raw is None:  # images, kept as they were
-            return (chosen.x,)
-        return (torch.from_numpy(self.prepared.raw[chosen.rows]),)
+            return chosen.x
+        return torch.from_numpy(self.prepared.raw[chosen.rows])
 
 
 @dataclass(frozen=True)

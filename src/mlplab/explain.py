@@ -38,15 +38,13 @@ class Column:
     """What is shuffled as one: an original column of a table, or a square of an image's pixels."""
 
     name: str
-    input: int
-    """Which of the raw inputs holds it."""
     place: tuple[slice, ...]
     """Where, in the dimensions after the rows."""
     numeric: bool
 
-    def of(self, raw: Sequence[Tensor]) -> Tensor:
-        """Its values, a view of the raw input."""
-        return raw[self.input][(slice(None), *self.place)]
+    def of(self, raw: Tensor) -> Tensor:
+        """Its values, a view of the raw rows."""
+        return raw[(slice(None), *self.place)]
 
 
 @dataclass(frozen=True)
@@ -123,8 +121,14 @@ def explain(chosen: Explain) -> Explained:
 
 
 def columns_of(run: Restored) -> list[Column]:
-    """The original columns of a table."""
-    return [Column(name, 0, (slice(i, i + 1),), True) for i, name in enumerate(run.feature_names)]
+    """The original columns of a table; the parts of a date are one."""
+    assert run.schema is not None
+    found, at = [], 0
+    for column in (*run.schema.numeric, *run.schema.categorical):
+        width = len(column.raw_names)
+        found.append(Column(column.name, (slice(at, at + width),), column.kind == "number"))
+        at += width
+    return found
 
 
 def patches(shape: tuple[int, int, int], side: int) -> list[Column]:
@@ -135,7 +139,7 @@ def patches(shape: tuple[int, int, int], side: int) -> list[Column]:
     """
     _, height, width = shape
     return [
-        Column(f"{i},{j}", 0, (slice(None), slice(i, min(i + side, height)), slice(j, min(j + side, width))), False)
+        Column(f"{i},{j}", (slice(None), slice(i, min(i + side, height)), slice(j, min(j + side, width))), False)
         for i in range(0, height, side)
         for j in range(0, width, side)
     ]
@@ -151,11 +155,11 @@ def _named(columns: list[Column], chosen: Explain, is_image: bool) -> list[Colum
         if name not in by_name:
             raise SettingError(f"columns: the run has no column '{name}'.{nearest(name, by_name)}")
         if not by_name[name].numeric:
-            raise SettingError(f"columns: '{name}' is not numeric, so it has no curve")
+            raise SettingError(f"columns: '{name}' does not hold numbers, so it has no curve")
     return [by_name[name] for name in chosen.columns]
 
 
-def _rows(loaded: Loaded, chosen: Explain) -> tuple[tuple[Tensor, ...], Tensor]:
+def _rows(loaded: Loaded, chosen: Explain) -> tuple[Tensor, Tensor]:
     y = loaded.prepared.parts[chosen.part].y
     if len(y) < 2:
         other = "test" if chosen.part == "val" else "val"
@@ -165,19 +169,17 @@ def _rows(loaded: Loaded, chosen: Explain) -> tuple[tuple[Tensor, ...], Tensor]:
         return raw, y
     order = randomness.permutation(randomness.key(chosen.seed, "explained rows"), len(y))
     which = order[: chosen.rows].sort().values
-    return tuple(x[which] for x in raw), y[which]
+    return raw[which], y[which]
 
 
-def importance(
-    run: Restored, columns: Sequence[Column], raw: tuple[Tensor, ...], y: Tensor, chosen: Explain
-) -> list[Importance]:
+def importance(run: Restored, columns: Sequence[Column], raw: Tensor, y: Tensor, chosen: Explain) -> list[Importance]:
     """How much worse the metric is with each column's values in another order; the most important first.
 
     A column's shuffles are functions of (seed, its name, repeat): they are the same in whatever order it stands.
     """
     better = 1 if METRICS[chosen.metric] == "max" else -1
     base = _score(run, raw, y, chosen.metric)
-    raw = tuple(x.clone() for x in raw)
+    raw = raw.clone()
     found = []
     for column in columns:
         each = []
@@ -192,16 +194,16 @@ def importance(
     return sorted(found, key=lambda one: -one.mean)
 
 
-def _score(run: Restored, raw: tuple[Tensor, ...], y: Tensor, metric: str) -> float:
-    value = float(compute(run.probabilities(*raw), y)[metric])
+def _score(run: Restored, raw: Tensor, y: Tensor, metric: str) -> float:
+    value = float(compute(run.probabilities(raw), y)[metric])
     if not math.isfinite(value):
         raise SettingError(f"metric={metric} is {value} on these rows: they are of one class, or the network diverged")
     return value
 
 
-def dependence(run: Restored, column: Column, raw: tuple[Tensor, ...], points: int) -> Dependence:
+def dependence(run: Restored, column: Column, raw: Tensor, points: int) -> Dependence:
     """Partial dependence at values spread evenly over the column's range, or at each of them where they are few."""
-    raw = tuple(x.clone() for x in raw)
+    raw = raw.clone()
     place = column.of(raw)
     present = place.flatten()[~place.flatten().isnan()]
     values = present.unique()
@@ -211,7 +213,7 @@ def dependence(run: Restored, column: Column, raw: tuple[Tensor, ...], points: i
     means = []
     for value in values:
         place.fill_(value)
-        means.append(run.probabilities(*raw).double().mean(0))
+        means.append(run.probabilities(raw).double().mean(0))
     n_classes = len(run.class_names)
     return Dependence(column.name, values, torch.stack(means) if means else torch.zeros(0, n_classes))
 

@@ -15,16 +15,16 @@ import torch
 from torch import Tensor, nn
 
 from mlplab.config import SettingError
-from mlplab.config.images import ImageSettings
 from mlplab.config.tools import Export
 from mlplab.data.images import shape_of
+from mlplab.data.schema import Column
 from mlplab.evaluate import load
 from mlplab.restore import Restored
 from mlplab.runs import RunFolder, versions, write_atomic
 from mlplab.training.metrics import probabilities
 
-Answer = Callable[[tuple[Tensor, ...]], Tensor]
-"""From raw inputs to probabilities, (rows, n_classes)."""
+Answer = Callable[[Tensor], Tensor]
+"""From raw rows to probabilities, (rows, n_classes)."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,9 @@ class Served(nn.Module):
         self.preprocess = copy.deepcopy(run.preprocess)
         self.network = copy.deepcopy(run.network).float()
 
-    def forward(self, *raw: Tensor) -> Tensor:
-        """Raw inputs to probabilities, (rows, n_classes), float32."""
-        return probabilities(self.network(self.preprocess(*raw).float()))
+    def forward(self, raw: Tensor) -> Tensor:
+        """Raw rows to probabilities, (rows, n_classes), float32."""
+        return probabilities(self.network(self.preprocess(raw).float()))
 
 
 def export(chosen: Export) -> Exported:
@@ -68,12 +68,11 @@ def export(chosen: Export) -> Exported:
     about = Path(f"{file}.json")
     _check_files(file, about, chosen)
     loaded = load(Path(chosen.run))
-    run, raw = loaded.restored, tuple(x[: chosen.check_rows] for x in loaded.raw("train"))
-    inputs = describe_inputs(run)
-    names = [str(one["name"]) for one in inputs]
+    run, raw = loaded.restored, loaded.raw("train")[: chosen.check_rows]
+    described = describe_input(run)
     served = Served(run).eval()
     try:
-        content, answer = WRITERS[chosen.format](served, raw, names)
+        content, answer = WRITERS[chosen.format](served, raw, described["name"])
     except Exception as error:  # whatever torch cannot trace in a person's own module
         why = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {why[0][:200] if why else ''}"
@@ -87,16 +86,16 @@ def export(chosen: Export) -> Exported:
     values = {
         "format": chosen.format,
         "run": run.config.name,
-        "inputs": inputs,
+        "input": described,
         "output": {"name": "probabilities", "dtype": "float32", "shape": ["rows", len(run.class_names)]},
         "classes": run.class_names,
-        "checked": {"rows": len(raw[0]), "difference": difference},
+        "checked": {"rows": len(raw), "difference": difference},
         "fingerprint": run.fingerprint,
         "versions": versions(),
     }
     write_atomic(file, content)
     write_atomic(about, (json.dumps(values, indent=2) + "\n").encode())
-    return Exported(file, about, len(raw[0]), difference, note)
+    return Exported(file, about, len(raw), difference, note)
 
 
 def _check_files(file: Path, about: Path, chosen: Export) -> None:
@@ -109,61 +108,72 @@ def _check_files(file: Path, about: Path, chosen: Export) -> None:
         raise SettingError(f"there is no folder {file.parent}; is run={chosen.run} a run folder?")
 
 
-def describe_inputs(run: Restored) -> list[dict[str, Any]]:
-    """What the file is given, in order: name, number format, shape, and the columns or how images are made."""
-    data = run.config.data
-    if isinstance(data, ImageSettings):
+def describe_input(run: Restored) -> dict[str, Any]:
+    """What the file is given: name, number format, shape, and the columns or how images are made."""
+    if run.schema is None:
         shape = shape_of(run.feature_names)
         color = {1: "grey", 3: "rgb"}[shape[0]]
-        return [{"name": "images", "dtype": "uint8", "shape": ["rows", *shape], "color": color}]
-    n = len(run.feature_names)
-    return [{"name": "features", "dtype": "float64", "shape": ["rows", n], "columns": run.feature_names}]
+        return {"name": "images", "dtype": "uint8", "shape": ["rows", *shape], "color": color}
+    names = run.schema.raw_names
+    columns = [
+        {"name": name, **({"form": column.form} if column.kind == "date" else {}), **_codes(column)}
+        for column in (*run.schema.numeric, *run.schema.categorical)
+        for name in column.raw_names
+    ]
+    return {"name": "features", "dtype": "float64", "shape": ["rows", len(names)], "columns": columns, "missing": "NaN"}
 
 
-def compare(run: Restored, served: nn.Module, answer: Answer, raw: tuple[Tensor, ...]) -> tuple[float, str]:
+def _codes(column: Column) -> dict[str, Any]:
+    """The code of each category; 0 is any other."""
+    if column.vocabulary is None:
+        return {"kind": column.kind}
+    codes = {word: i + 1 for i, word in enumerate(column.vocabulary) if word is not None}
+    missing = column.vocabulary.index(None) + 1 if None in column.vocabulary else 0
+    return {"kind": "category", "codes": codes, "unknown": 0, "missing": missing}
+
+
+def compare(run: Restored, served: nn.Module, answer: Answer, raw: Tensor) -> tuple[float, str]:
     """Largest difference of the file's probabilities from the checkpoint's, all rows at once and one alone; a note."""
-    kept = run.probabilities(*raw)
-    alone = tuple(x[:1] for x in raw)
+    kept = run.probabilities(raw)
     precision, note = run.config.accelerator.precision, ""
     found = answer(raw)
     if isinstance(precision, str):  # mixed: the file computes with the same weights, but not in halves
         moved = float((found - kept).abs().max())
         note = f"trained in {precision}; the file computes in float32, which moves probabilities by up to {moved:.1e}"
         with torch.no_grad():
-            kept = served(*raw)
-    differences = [(found - kept).abs().max(), (answer(alone) - kept[:1]).abs().max()]
+            kept = served(raw)
+    differences = [(found - kept).abs().max(), (answer(raw[:1]) - kept[:1]).abs().max()]
     return float(torch.stack(differences).max()), note
 
 
-def _program(served: nn.Module, raw: tuple[Tensor, ...]) -> Any:
-    rows = torch.export.Dim("rows")
-    example = tuple(x[:1].expand(3, *x.shape[1:]).contiguous() for x in raw)  # one row would become a constant
+def _program(served: nn.Module, raw: Tensor) -> Any:
+    example = raw[:1].expand(3, *raw.shape[1:]).contiguous()  # one row would become a constant
     with torch.no_grad():
-        return torch.export.export(served, example, dynamic_shapes={"raw": tuple({0: rows} for _ in raw)})
+        return torch.export.export(served, (example,), dynamic_shapes=({0: torch.export.Dim("rows")},))
 
 
-def _pt2(served: nn.Module, raw: tuple[Tensor, ...], names: list[str]) -> tuple[bytes, Answer]:
+def _pt2(served: nn.Module, raw: Tensor, name: str) -> tuple[bytes, Answer]:
     buffer = io.BytesIO()
     torch.export.save(_program(served, raw), buffer)
     content = buffer.getvalue()
     module = torch.export.load(io.BytesIO(content)).module()
 
-    def answer(given: tuple[Tensor, ...]) -> Tensor:
+    def answer(given: Tensor) -> Tensor:
         with torch.no_grad():
-            return torch.as_tensor(module(*given))
+            return torch.as_tensor(module(given))
 
     return content, answer
 
 
-def _onnx(served: nn.Module, raw: tuple[Tensor, ...], names: list[str]) -> tuple[bytes, Answer]:
+def _onnx(served: nn.Module, raw: Tensor, name: str) -> tuple[bytes, Answer]:
     import onnxruntime
 
     program = torch.onnx.export(
         _program(served, raw),
         dynamo=True,
-        input_names=names,
+        input_names=[name],
         output_names=["probabilities"],
-        dynamic_shapes={"raw": tuple({0: "rows"} for _ in raw)},
+        dynamic_shapes=({0: "rows"},),
         external_data=False,
         verbose=False,
     )
@@ -173,15 +183,12 @@ def _onnx(served: nn.Module, raw: tuple[Tensor, ...], names: list[str]) -> tuple
     options.log_severity_level = 3  # errors only
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
-    def answer(given: tuple[Tensor, ...]) -> Tensor:
-        values: np.ndarray = session.run(None, dict(zip(names, (x.numpy() for x in given), strict=True)))[0]
+    def answer(given: Tensor) -> Tensor:
+        values: np.ndarray = session.run(None, {name: given.numpy()})[0]
         return torch.from_numpy(values)
 
     return content, answer
 
 
-WRITERS: dict[str, Callable[[nn.Module, tuple[Tensor, ...], list[str]], tuple[bytes, Answer]]] = {
-    "onnx": _onnx,
-    "pt2": _pt2,
-}
-"""Format -> function from a module, example inputs and their names to a file and what it answers."""
+WRITERS: dict[str, Callable[[nn.Module, Tensor, str], tuple[bytes, Answer]]] = {"onnx": _onnx, "pt2": _pt2}
+"""Format -> function from a module, raw rows and the input's name to a file and what it answers."""

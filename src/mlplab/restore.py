@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,7 +11,7 @@ from mlplab.config import Config
 from mlplab.config.images import ImageSettings
 from mlplab.data.images import shape_of
 from mlplab.data.pixels import Pixels
-from mlplab.data.preprocess import Scaler
+from mlplab.data.preprocess import Features
 from mlplab.data.schema import Schema
 from mlplab.models.build import build, dtype_of
 from mlplab.runs import RunFolder
@@ -28,7 +27,7 @@ class Restored:
     config: Config
     network: nn.Module
     preprocess: nn.Module
-    """From raw features (rows, n_features), float64, or images (rows, channels, height, width), uint8."""
+    """From the raw columns of `schema`, float64 (rows, raw columns), or uint8 (rows, channels, height, width)."""
     schema: Schema | None
     """Columns of a table; None for images."""
     feature_names: list[str]
@@ -37,12 +36,12 @@ class Restored:
     fingerprint: str
     """Of the data that it was trained on."""
 
-    def probabilities(self, *raw: Tensor) -> Tensor:
+    def probabilities(self, raw: Tensor) -> Tensor:
         """Probability of each class of raw rows, (rows, n_classes), in the number format that training used.
 
         Rows go through preprocessing and network a few thousand at a time, as in `evaluate`.
         """
-        inputs = self.preprocess(*raw).to(dtype_of(self.config))
+        inputs = self.preprocess(raw).to(dtype_of(self.config))
         with number_format(self.config.accelerator.precision, inputs.device):
             return probabilities(logits_of(self.network, inputs))
 
@@ -56,31 +55,24 @@ def restore(folder: Path) -> Restored:
     path = RunFolder(folder).best
     checkpoint = checkpoints.load(path)
     config = checkpoints.config_of(checkpoint, path)
-    network = build(config, len(checkpoint["feature_names"]), checkpoint["n_outputs"])
+    network = build(config, len(checkpoint["feature_names"]), checkpoint["n_outputs"], checkpoint["categories"])
     network.load_state_dict(checkpoint["network"])
+    preprocess: nn.Module
+    schema = None
+    if isinstance(config.data, ImageSettings):
+        preprocess = Pixels(shape_of(checkpoint["feature_names"])[0], dtype_of(config))
+        preprocess.load_state_dict(checkpoint["preprocess"])
+    else:
+        schema = Schema.of_plain(checkpoint["schema"])
+        onehot = checkpoint["categories"] is None
+        state, scaling = checkpoint["preprocess"], config.data.scaling
+        preprocess = Features.of_state(state, schema.n_numbers, schema.sizes, onehot, scaling)
     return Restored(
         config,
         network.eval(),
-        _preprocess(config, checkpoint),
-        _schema(config, checkpoint),
+        preprocess.eval(),
+        schema,
         checkpoint["feature_names"],
         checkpoint["class_names"],
         checkpoint["fingerprint"],
     )
-
-
-def _preprocess(config: Config, checkpoint: dict[str, Any]) -> nn.Module:
-    names = checkpoint["feature_names"]
-    preprocess: nn.Module
-    if isinstance(config.data, ImageSettings):
-        preprocess = Pixels(shape_of(names)[0], dtype_of(config))
-    else:
-        preprocess = Scaler(len(names))
-    preprocess.load_state_dict(checkpoint["preprocess"])
-    return preprocess.eval()
-
-
-def _schema(config: Config, checkpoint: dict[str, Any]) -> Schema | None:
-    if isinstance(config.data, ImageSettings):
-        return None
-    return Schema.of_numbers(checkpoint["feature_names"])
