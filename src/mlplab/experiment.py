@@ -17,6 +17,7 @@ from mlplab.data.prepared import Prepared, prepare
 from mlplab.models.build import dtype_of
 from mlplab.reports.progress import ProgressBar
 from mlplab.reports.tables import write_csv
+from mlplab.reports.understood import show
 from mlplab.training import devices
 from mlplab.training.by_hand import Number, first_step
 from mlplab.training.checks import check_fits
@@ -49,6 +50,9 @@ def run(config: Config, folder: Path, progress: bool = False, in_sweep: bool = F
             prepared = prepare(config.data, dtype_of(config))
             check_fits(config, prepared)
             config = devices.with_precision(config, device, prepared)
+            runs.write_data(folder, prepared.understood)
+            if progress and prepared.understood:
+                show(prepared.understood)
             if config.trainer.show_first_step:
                 write_csv(runs.RunFolder(folder).first_step, Number._fields, first_step(config, prepared))
             board = record.make_board(config, prepared, folder, in_sweep)

@@ -103,7 +103,7 @@ def _check_output(output: Path, chosen: Predict) -> None:
 
 
 def _of_table(run: Restored, schema: Schema, chosen: Predict) -> tuple[Iterator[Chunk], Callable[[], float]]:
-    reader = TableReader(Path(chosen.input), Form(schema.header, schema.separator))
+    reader = TableReader(Path(chosen.input), Form(schema.header, schema.separator), least_columns=1)
     names = _names(reader.names, schema)
     kept = _kept(names, schema, chosen)
     surplus = [] if chosen.keep == "all" else _surplus(names, kept, schema)

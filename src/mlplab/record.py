@@ -96,10 +96,16 @@ def make_board(config: Config, prepared: Prepared, folder: Path, in_sweep: bool)
         config.model_dump(exclude_none=True),
         config.trainer.max_epochs,
         histograms=pictures is not None and pictures.histograms,
-        boundary=boundary if pictures and pictures.figures and prepared.n_features == 2 else None,
+        boundary=boundary if pictures and pictures.figures and _is_plane(prepared) else None,
         example=train.inputs(train.x[:2]) if pictures and pictures.graph else None,
         dead=partial(dead_units, x=train.inputs(train.x[:ROWS_PROBED])) if pictures else None,
     )
+
+
+def _is_plane(prepared: Prepared) -> bool:
+    """Whether the raw columns are two numbers without gaps, which is what a decision boundary is drawn over."""
+    schema = prepared.schema
+    return prepared.n_features == 2 and schema is not None and schema.n_numbers == 2
 
 
 def make_gallery(config: Config, prepared: Prepared, board: Board | None, in_sweep: bool) -> Gallery | None:
@@ -135,7 +141,7 @@ def write_end(
     if "test" in scores:
         test, names = prepared.parts["test"], prepared.class_names
         targets, probs = test.y.numpy(), scores["test"].probs.double().numpy()
-        write_misclassified(paths.misclassified, test.rows, targets, probs, names, prepared.feature_names, prepared.raw)
+        write_misclassified(paths.misclassified, test.rows, targets, probs, names, prepared.schema, prepared.raw)
         if pictures and pictures.figures and bool(scores["test"].probs.isfinite().all()):
             curves = (names, targets, probs)
             matrix = confusion_matrix(scores["test"].probs.argmax(1), test.y, len(names)).numpy()

@@ -41,6 +41,11 @@ class RunFolder:
         return self.path / "result.json"
 
     @property
+    def data(self) -> Path:
+        """What was understood of a table file, as JSON."""
+        return self.path / "data.json"
+
+    @property
     def metrics(self) -> Path:
         """One row an epoch, as CSV."""
         return self.path / "metrics.csv"
@@ -149,6 +154,12 @@ def write_result(folder: Path, values: Mapping[str, Any]) -> Result:
     plain = _plain(values)
     write_atomic(RunFolder(folder).result, (json.dumps(plain, indent=2) + "\n").encode())
     return Result(folder, plain)
+
+
+def write_data(folder: Path, told: Mapping[str, Any] | None) -> None:
+    """Write data.json, if there is anything to tell."""
+    if told is not None:
+        write_atomic(RunFolder(folder).data, (json.dumps(told, indent=2) + "\n").encode())
 
 
 def read_result(folder: Path) -> Result:

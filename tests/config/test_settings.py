@@ -25,13 +25,14 @@ NEEDS = {
     "activation/custom": ["activation.target=models.own.Swish", "+activation.kwargs.beta=1.5"],
     "optimizer/custom": ["optimizer.target=training.own.SignDescent"],
     "data/custom": ["data.target=data.own.animals"],
+    "data/table": ["data.path=my.csv"],
     "data/image_folder": ["data.root=images"],
     **{f"augmentation/{name}": ["data=digits_images"] for name in Augmentation.model_fields},
 }
 # groups of which several options can be on at once: each option is a field
 SETS: dict[str, type[BaseModel]] = {"regularization": Regularization, "augmentation": Augmentation}
 # settings that are any text
-TEXTS = ("data.root", "data.cache")
+TEXTS = ("data.root", "data.cache", "data.path", "data.test_path")
 
 
 def option_id(path: Path) -> str:

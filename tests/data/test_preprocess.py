@@ -47,8 +47,8 @@ def test_other_rows_change_nothing_of_the_scaling(scaling: str) -> None:
     given = prepared("data=wine", f"data.scaling={scaling}")
     train = given.raw[given.parts["train"].rows]
     alone = Scaler.fit(train, scaling)
-    assert torch.equal(alone.center, given.preprocess.center)
-    assert torch.equal(alone.scale, given.preprocess.scale)
+    assert torch.equal(alone.center, given.preprocess.scaler.center)
+    assert torch.equal(alone.scale, given.preprocess.scaler.scale)
     for part in given.parts.values():
         assert torch.equal(alone(torch.from_numpy(given.raw[part.rows])), part.x)
 
@@ -85,7 +85,7 @@ def test_a_new_value_in_a_constant_column_stays_0() -> None:
 def test_the_scaler_is_saved_as_tensors() -> None:
     given = prepared("data=wine")
     loaded = Scaler(13)
-    loaded.load_state_dict(given.preprocess.state_dict())
+    loaded.load_state_dict(given.preprocess.scaler.state_dict())
     x = torch.from_numpy(given.raw)
     assert torch.equal(loaded(x), given.preprocess(x))
 

@@ -14,6 +14,7 @@ from mlplab.config.images import ImageSettings
 from mlplab.config.messages import explain
 from mlplab.config.network import WRITTEN_OUT, Activation, CustomModel, Initialization, Linear, Model, NumpyMlp
 from mlplab.config.optimization import Lbfgs, Optimizer, Scheduler
+from mlplab.config.tables import TableFile
 from mlplab.config.training import Accelerator, Logger, Loss, Regularization, Trainer
 
 __all__ = ["Config", "SettingError", "parse"]
@@ -52,6 +53,7 @@ class Config(Settings):
         self._check_augmentation()
         self._check_accelerator()
         self._check_numpy()
+        self._check_embedding()
         self._check_first_step()
         return self
 
@@ -138,6 +140,21 @@ class Config(Settings):
             )
         if self.trainer.compile:
             raise ValueError("trainer.compile=true compiles torch code, and model=numpy_mlp is NumPy; use model=mlp")
+
+    def _check_embedding(self) -> None:
+        if not isinstance(self.data, TableFile) or self.data.encode != "embedding":
+            return
+        noisy = [n for n in ("input_noise", "mixup") if getattr(self.regularization, n) is not None]
+        if isinstance(self.model, NumpyMlp | CustomModel):
+            raise ValueError(
+                f"data.encode=embedding is a first layer of mlplab's networks, and model={self.model.name} has none; "
+                "use data.encode=onehot or model=mlp"
+            )
+        if noisy:
+            raise ValueError(
+                f"regularization={noisy[0]} mixes features, which codes of categories cannot be; use "
+                "data.encode=onehot or leave it out"
+            )
 
     def _check_first_step(self) -> None:
         if not self.trainer.show_first_step:

@@ -18,8 +18,8 @@ class ImageSettings(DataSettings):
     by their least and largest value, `none` divides by 255.
     """
 
-    scalings: ClassVar[tuple[str, ...]] = ("standard", "minmax", "none")
-
+    scaling: Literal["standard", "minmax", "none"]
+    """Scaling of the pixels, fitted on the training part only."""
     device_resident: Literal["auto"] | bool
     """Keep the training part in the memory of the device that trains, or let `workers` hand over pinned batches; auto:
     keep it on a GPU whose free memory is twice its size, and always on a CPU."""

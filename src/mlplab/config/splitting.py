@@ -22,9 +22,6 @@ class DataSettings(Settings):
     brings_test: ClassVar[bool] = False
     """Whether the test part is given, so that there is nothing to split off."""
 
-    scalings: ClassVar[tuple[str, ...]] = ("standard", "minmax", "robust", "quantile", "none")
-    """Scalings that fit the data."""
-
     split: Annotated[list[Fraction], Field(min_length=2, max_length=3)] | None
     """Fractions [train, validation, test], or [train, test] to go without validation; they sum to 1. null where the
     data has a test part of its own."""
@@ -44,10 +41,6 @@ class DataSettings(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> DataSettings:
-        if self.scaling not in self.scalings:
-            raise ValueError(
-                f"data.scaling={self.scaling} is for tables; images take data.scaling={', '.join(self.scalings)}"
-            )
         if self.split is None:
             if not self.brings_test:
                 raise ValueError("data.split=null is for data with a test part of its own; give fractions")

@@ -35,8 +35,8 @@ class TableFile(DataSettings):
     and keeps columns that would pass for identifiers."""
     missing: list[str]
     """What stands for a missing value, after the white space around it is taken away."""
-    label_map: dict[str, str]
-    """Label as it is in a file -> class that it means, where a class is written in several ways."""
+    label_map: list[Annotated[list[str], Field(min_length=2, max_length=2)]]
+    """Pairs of a label as it is in a file and the class that it means, where a class is written in several ways."""
     encode: Literal["onehot", "embedding"]
     """Categories as one column of 0 and 1 for each value, or as learned vectors inside the network."""
     embedding_width: PositiveInt

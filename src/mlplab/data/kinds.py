@@ -99,7 +99,10 @@ def dates(column: pa.ChunkedArray, missing: Sequence[str], form: str) -> np.ndar
     valid = np.asarray(moments.is_valid())
     seconds = pc.fill_null(pc.cast(moments, pa.int64()), 0).to_numpy(zero_copy_only=False)
     weekday = pc.add(pc.day_of_week(moments), 1)
-    parts = [seconds / 86400, *(pc.fill_null(p, 0).to_numpy(zero_copy_only=False) for p in (pc.month(moments), weekday))]
+    parts = [
+        seconds / 86400,
+        *(pc.fill_null(p, 0).to_numpy(zero_copy_only=False) for p in (pc.month(moments), weekday)),
+    ]
     return np.where(valid[:, None], np.stack(parts, 1).astype(np.float64), np.nan)
 
 

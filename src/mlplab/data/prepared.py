@@ -24,7 +24,6 @@ from mlplab.data.splits import official_split, split
 from mlplab.data.tables import read
 from mlplab.data.understood import feature_names, understood
 
-
 ROWS_AT_ONCE = 1 << 16
 """Rows that are preprocessed at a time, in float64."""
 

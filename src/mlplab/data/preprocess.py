@@ -1,7 +1,6 @@
 """From raw columns to what a network is given, fitted on the training part only and kept in the checkpoint.
 
-Everything is a buffer of float64 or a list of whole numbers, so that a checkpoint is plain and an exported network takes
-raw columns.
+All of it is buffers of numbers: a checkpoint stays plain, and an exported network takes raw columns.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-
 
 Scaling = Literal["standard", "minmax", "robust", "quantile", "none"]
 KNOTS = 1024
@@ -66,7 +64,7 @@ class Scaler(nn.Module):
 
 
 class Robust(Scaler):
-    """The robust scaling with outliers drawn in smoothly: z / sqrt(1 + (z / 3)^2), within -3 and 3 (Holzmueller 2024)."""
+    """Robust scaling, outliers drawn in smoothly: z / sqrt(1 + (z / 3)^2), within -3 and 3 (Holzmueller et al. 2024)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (rows, n_features) in and out."""
@@ -179,6 +177,20 @@ class Features(nn.Module):
             x = np.where(missing, median, x)
         made = cls(n_numbers, gaps.tolist(), sizes, onehot, fit_scaling(x, scaling))
         made.median.copy_(torch.from_numpy(median))
+        return made
+
+    @classmethod
+    def of_state(
+        cls, state: dict[str, Tensor], n_numbers: int, sizes: Sequence[int], onehot: bool, scaling: Scaling
+    ) -> Features:
+        """As it was when its `state_dict` was taken, as in a checkpoint."""
+        scaler: Scaler | Quantile
+        if scaling == "quantile":
+            scaler = Quantile(*state["scaler.knots"].shape)
+        else:
+            scaler = (Robust if scaling == "robust" else Scaler)(n_numbers)
+        made = cls(n_numbers, state["gaps"].tolist(), sizes, onehot, scaler)
+        made.load_state_dict(state)
         return made
 
     def forward(self, x: Tensor) -> Tensor:

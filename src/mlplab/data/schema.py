@@ -73,6 +73,13 @@ class Schema:
         """Names of the raw matrix's columns."""
         return [name for column in (*self.numeric, *self.categorical) for name in column.raw_names]
 
+    def words(self, raw: np.ndarray) -> list[float | str]:
+        """A row of the raw matrix for a person: codes as the words that they stand for, nothing where it is missing."""
+        numbers = ["" if np.isnan(value) else value for value in raw[: self.n_numbers].tolist()]
+        codes = raw[self.n_numbers :].astype(int).tolist()
+        known = [[UNKNOWN, *column.vocabulary] for column in self.categorical if column.vocabulary]
+        return [*numbers, *(words[code] or "" for words, code in zip(known, codes, strict=True))]
+
     def plain(self) -> dict[str, Any]:
         """Plain types, for a checkpoint or JSON."""
         return asdict(self)
@@ -91,7 +98,9 @@ class Schema:
         """What a file with columns of these names lacks or has too much, one sentence each; their order is free."""
         lacking = [f"column '{column.name}' is missing" for column in self.columns if column.name not in names]
         known = {column.name for column in self.columns} | {*self.unused, self.target}
-        return lacking + [f"column '{name}' is not one that the network was trained with" for name in names if name not in known]
+        return lacking + [
+            f"column '{name}' is not one that the network was trained with" for name in names if name not in known
+        ]
 
     def encode(self, table: Any, first_row: int = 1) -> np.ndarray:
         """The raw matrix, float64 of shape (rows, n_numbers + categories): NaN where a number is missing, then codes.

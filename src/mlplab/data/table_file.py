@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,6 @@ from mlplab.config.messages import nearest
 from mlplab.config.tables import TableFile
 from mlplab.data import memory
 from mlplab.data.schema import Column, Schema, not_this_kind
-
-UNEVEN = 3.0
-"""Classes are called uneven where the commonest has so many times the rows of the rarest."""
 
 
 @dataclass
@@ -122,7 +120,8 @@ def read(settings: TableFile) -> FileTable:
         if name == target or name in made.dropped:
             continue
         column = table.column(name)
-        one = _recognised(settings.path, name, lambda: recognise(column, settings.missing, name in as_category, settings.max_categories))
+        know = partial(recognise, column, settings.missing, name in as_category, settings.max_categories)
+        one = _recognised(settings.path, name, know)
         table = table.drop_columns([name])  # its text makes room for its numbers
         if one.wrong is not None:
             wrong.append(not_this_kind(name, "number", one.wrong))
@@ -169,14 +168,14 @@ def _column(given: str | int, names: Sequence[str], setting: str) -> str:
     if isinstance(given, str):
         if given in names:
             return given
-        raise SettingError(
-            f"{setting}={given} is no column; the file has {_some(names)}.{nearest(given, names)}"
-        )
+        raise SettingError(f"{setting}={given} is no column; the file has {_some(names)}.{nearest(given, names)}")
     if -len(names) <= given < len(names):
         return names[given]
     if str(given) in names:
         return str(given)
-    raise SettingError(f"{setting}={given} is no column; the {len(names)} columns are counted from 0, or -1 from the end")
+    raise SettingError(
+        f"{setting}={given} is no column; the {len(names)} columns are counted from 0, or -1 from the end"
+    )
 
 
 def _some(names: Sequence[str]) -> str:
@@ -196,7 +195,8 @@ def _labels(table: Any, target: str, settings: TableFile, path: str) -> list[str
             "take it out of the file"
         )
     distinct = text.dictionary_encode()
-    words = [_whole(settings.label_map.get(label, label)) for label in distinct.dictionary.to_pylist()]
+    known = dict(settings.label_map)
+    words = [_whole(known.get(label, label)) for label in distinct.dictionary.to_pylist()]
     return [words[i] for i in distinct.indices.to_pylist()]
 
 
@@ -245,8 +245,8 @@ def _test_file(settings: TableFile, names: list[str], target: str, classes: list
     unknown = sorted(set(labels) - set(classes))
     if unknown:
         pairs = {u: c for u in unknown for c in classes if u.rstrip(".") == c.rstrip(".")}
-        told = ", ".join(f'"{u}": "{c}"' for u, c in pairs.items())
-        hint = f"data.label_map='{{{told}}}' makes them one" if pairs else f"the classes are {_some(classes)}"
+        listed = ",".join(f'["{u}","{c}"]' for u, c in pairs.items())
+        hint = f"'data.label_map=[{listed}]' makes them one" if pairs else f"the classes are {_some(classes)}"
         raise SettingError(
             f"{settings.test_path} has labels that {settings.path} has not: {_some([repr(u) for u in unknown])}; {hint}"
         )

@@ -8,8 +8,10 @@ from torch import nn
 from mlplab import randomness
 from mlplab.config import Config, SettingError
 from mlplab.config.network import CustomModel, NumpyMlp
+from mlplab.config.tables import TableFile
 from mlplab.dotted import locate
 from mlplab.models.initialization import initialize
+from mlplab.models.layers import CategoryEmbedding
 from mlplab.models.mlp import MLP
 from mlplab.models.numpy_mlp import NumpyMLP
 
@@ -19,10 +21,13 @@ def dtype_of(config: Config) -> torch.dtype:
     return torch.float64 if config.accelerator.precision == 64 else torch.float32
 
 
-def build(config: Config, n_features: int, n_outputs: int) -> nn.Module:
+def build(config: Config, n_features: int, n_outputs: int, categories: list[int] | None = None) -> nn.Module:
     """The network that the settings name, with initial weights addressed by `config.seed`.
 
     float32, or float64 with accelerator.precision=64.
+
+    Args:
+        categories: number of codes of each category where the last features are codes (`Prepared.categories`).
 
     A person's own module is built as target(n_features, n_outputs, **kwargs) under torch's generator seeded from
     `config.seed`; its weights stay its own with initialization=auto.
@@ -48,10 +53,15 @@ def build(config: Config, n_features: int, n_outputs: int) -> nn.Module:
         if config.initialization.name == "auto":
             return network.to(dtype_of(config))
     else:
-        network_class = NumpyMLP if isinstance(model, NumpyMlp) else MLP
-        network = network_class(
-            n_features, model.widths, n_outputs, model.bias, config.activation, config.regularization, config.seed
-        )
+        sizes = n_features, model.widths, n_outputs, model.bias
+        rest = config.activation, config.regularization, config.seed
+        if isinstance(model, NumpyMlp):
+            network = NumpyMLP(*sizes, *rest)
+        elif categories and isinstance(config.data, TableFile):
+            embedding = CategoryEmbedding(n_features - len(categories), categories, config.data.embedding_width)
+            network = MLP(*sizes, *rest, embedding)
+        else:
+            network = MLP(*sizes, *rest)
     network.to(dtype_of(config))  # before the weights: a float64 network gets float64 draws
     initialize(network, config.initialization, config.activation, config.seed)
     return network

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mlplab import randomness
+from mlplab.models.layers import CategoryEmbedding
 from mlplab.randomness import Key
 
 RELU_FAMILY = ("relu", "leaky_relu", "elu", "gelu", "silu", "mish", "softplus", "prelu")
@@ -29,6 +30,19 @@ def initialize(network: nn.Module, settings: Any, activation: Any, seed: int) ->
             layer.weight.copy_(weight)
             if layer.bias is not None:
                 layer.bias.copy_(bias)
+
+    for embedding in network.modules():
+        if isinstance(embedding, CategoryEmbedding):
+            with torch.no_grad():
+                embedding.weight.copy_(draw_embedding(randomness.key(seed, "embedding"), embedding))
+
+
+def draw_embedding(address: Key, embedding: CategoryEmbedding) -> Tensor:
+    """Vectors (codes, width), float64, normal with variance 1 / width; with keys of several networks, a leading
+    dimension. Those of code 0 are 0."""
+    vectors = randomness.normal(address, tuple(embedding.weight.shape)).div_(math.sqrt(embedding.width))
+    vectors[..., embedding.offsets.cpu(), :] = 0
+    return vectors
 
 
 def draw(

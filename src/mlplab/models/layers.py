@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mlplab import randomness
@@ -44,6 +46,35 @@ class Clock:
     def __init__(self) -> None:
         self.step = 0
         self.first_row = 0
+
+
+class CategoryEmbedding(nn.Module):
+    """Codes of categories as learned vectors behind the numbers (Guo and Berkhahn 2016), all columns in one table.
+
+    The vector of code 0, unknown, stays 0: no training row has it.
+
+    Args:
+        n_numbers: columns before the codes, which pass as they are.
+        sizes: number of codes of each category.
+        width: numbers in a vector.
+    """
+
+    offsets: Tensor
+
+    def __init__(self, n_numbers: int, sizes: Sequence[int], width: int) -> None:
+        super().__init__()
+        self.n_numbers, self.width, self.n_out = n_numbers, width, n_numbers + len(sizes) * width
+        self.weight = nn.Parameter(torch.zeros(sum(sizes), width))
+        starts = [0, *accumulate(sizes)][: len(sizes)]
+        self.register_buffer("offsets", torch.tensor(starts, dtype=torch.int64), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, n_numbers + categories) to (batch, n_numbers + categories * width)."""
+        rows = x[:, self.n_numbers :].long() + self.offsets
+        return torch.cat([x[:, : self.n_numbers], self.weight[rows].flatten(1)], 1)
+
+    def extra_repr(self) -> str:
+        return f"{len(self.weight)} vectors of {self.width}"
 
 
 class Dropout(nn.Module):

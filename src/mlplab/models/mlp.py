@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mlplab import randomness
 from mlplab.config.training import Regularization
-from mlplab.models.layers import Clock, Dropout, activation
+from mlplab.models.layers import CategoryEmbedding, Clock, Dropout, activation
 
 
 class Linear(nn.Linear):
@@ -26,6 +26,7 @@ class MLP(nn.Module):
         act: settings of the activation.
         regularization: its dropout, batch_norm and layer_norm shape the network.
         seed: addresses the dropout masks.
+        embedding: of categories, or None; the first layer.
     """
 
     def __init__(
@@ -37,11 +38,12 @@ class MLP(nn.Module):
         act: object,
         regularization: Regularization,
         seed: int,
+        embedding: CategoryEmbedding | None = None,
     ) -> None:
         super().__init__()
         self.clock = Clock()
-        layers: list[nn.Module] = []
-        n_in = n_features
+        layers: list[nn.Module] = [] if embedding is None else [embedding]
+        n_in = n_features if embedding is None else embedding.n_out
         for i, width in enumerate(widths):
             # batch normalization takes any bias away again: its gradient would be nothing but rounding
             layers.append(Linear(n_in, width, bias and not regularization.batch_norm))

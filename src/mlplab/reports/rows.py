@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mlplab.data.schema import Schema
 from mlplab.runs import write_atomic
 
 
@@ -17,7 +18,7 @@ def write_misclassified(
     targets: np.ndarray,
     probs: np.ndarray,
     class_names: list[str],
-    feature_names: list[str],
+    schema: Schema | None,
     raw: np.ndarray | None,
 ) -> int:
     """Write the wrongly told rows as CSV, the surest mistakes first; returns how many there are.
@@ -26,17 +27,17 @@ def write_misclassified(
         rows: number of each row in the data set as it was read, shape (rows,).
         targets: true class of each row, shape (rows,).
         probs: shape (rows, n_classes).
-        raw: features as they were read, shape (all rows, n_features), or None to leave them out.
+        raw: raw columns as numbers, shape (all rows, raw columns), or None to leave them out.
     """
     predicted = probs.argmax(1)
     wrong = np.flatnonzero(predicted != targets)
     wrong = wrong[np.argsort(-probs[wrong, predicted[wrong]], kind="stable")]
     buffer = io.StringIO()
     table = csv.writer(buffer)
-    names = feature_names if raw is not None else []
+    names = schema.raw_names if schema is not None and raw is not None else []
     table.writerow(["row", "true", "predicted", *(f"p({c})" for c in class_names), *names])
     for i in wrong:
-        values = raw[rows[i]].tolist() if raw is not None else []
+        values = schema.words(raw[rows[i]]) if schema is not None and raw is not None else []
         shares = [f"{p:.6f}" for p in probs[i]]
         table.writerow([rows[i], class_names[targets[i]], class_names[predicted[i]], *shares, *values])
     write_atomic(path, buffer.getvalue().encode())

@@ -63,7 +63,9 @@ class FusedTraining:
         self.dtype = torch.float64 if config.accelerator.precision == 64 else torch.float32
         n_inputs = prepared.parts["train"].x[:1].flatten(1).shape[1]
         with torch.random.fork_rng(devices=[]):
-            template = build(config, n_inputs, losses.n_outputs(config.loss.name, prepared.n_classes))
+            template = build(
+                config, n_inputs, losses.n_outputs(config.loss.name, prepared.n_classes), prepared.categories
+            )
         self.stack = Stack(template, [job.config for job in jobs], device, self.dtype)  # type: ignore[arg-type]
         self.update = Update(self.stack, [job.config.optimizer for job in jobs])
         self.objective = Objective(self.stack, jobs)

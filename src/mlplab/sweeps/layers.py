@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mlplab import randomness
+from mlplab.models.layers import CategoryEmbedding
 
 aten = torch.ops.aten
 
@@ -73,6 +74,28 @@ class StackedLinear(Layer):
             torch.sum(grad, 1, out=self.bias.grad)
         del self.x
         return torch.bmm(grad, self.weight.value) if needs_input else grad
+
+
+class StackedEmbedding(Layer):
+    """Codes as rows of each network's own table, behind the numbers: always the first layer."""
+
+    def __init__(self, module: CategoryEmbedding, weight: Stacked) -> None:
+        self.module, self.weight = module, weight
+        self.offsets = module.offsets
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        n_numbers, codes = self.module.n_numbers, self.weight.shape[0]
+        of_network = torch.arange(len(x), device=x.device).mul_(codes).view(-1, 1, 1)
+        self.rows = x[..., n_numbers:].long() + self.offsets.to(x.device) + of_network
+        vectors = self.weight.value.flatten(0, 1)[self.rows]
+        return torch.cat([x[..., :n_numbers], vectors.flatten(2)], 2)
+
+    def backward(self, grad: Tensor, needs_input: bool) -> Tensor:
+        self.weight.grad.zero_()
+        of_vectors = grad[..., self.module.n_numbers :].reshape(-1, self.module.width)
+        self.weight.grad.view(-1, self.module.width).index_add_(0, self.rows.flatten(), of_vectors)
+        del self.rows
+        return grad
 
 
 class StackedActivation(Layer):

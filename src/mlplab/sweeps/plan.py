@@ -76,6 +76,8 @@ def structure(job: Job) -> str:
         "features": list(train.x.shape[1:]),
         "dtype": str(train.x.dtype),
         "classes": job.prepared.n_classes,
+        "categories": job.prepared.categories,
+        "embedding_width": getattr(c.data, "embedding_width", None),
         "widths": getattr(c.model, "widths", None),
         "bias": getattr(c.model, "bias", None),
         "activation": c.activation.model_dump(),

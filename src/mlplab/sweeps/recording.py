@@ -45,6 +45,7 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
         class_weights=losses.class_weights(config.loss, prepared.parts["train"].y, prepared.n_classes),
         diverged=trained.diverged,
     )
+    runs.write_data(job.folder, prepared.understood)
     if history:
         n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
         epoch, value = fitted.best_epoch, trained.selection.best

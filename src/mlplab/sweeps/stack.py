@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from mlplab import randomness
 from mlplab.config import Config
-from mlplab.models.initialization import draw
-from mlplab.models.layers import Dropout
+from mlplab.models.initialization import draw, draw_embedding
+from mlplab.models.layers import CategoryEmbedding, Dropout
 from mlplab.models.mlp import MLP
 from mlplab.sweeps.layers import (
     Context,
@@ -20,6 +20,7 @@ from mlplab.sweeps.layers import (
     StackedActivation,
     StackedBatchNorm,
     StackedDropout,
+    StackedEmbedding,
     StackedLayerNorm,
     StackedLinear,
     StackedPReLU,
@@ -58,6 +59,8 @@ class Stack:
         if isinstance(module, nn.Linear):
             weight = own("weight")
             return StackedLinear(weight, own("bias") if module.bias is not None else None)
+        if isinstance(module, CategoryEmbedding):
+            return StackedEmbedding(module, own("weight"))
         if isinstance(module, Dropout):
             keys = [randomness.key(c.seed, "dropout", n_dropouts) for c in configs]
             rates = [c.regularization.dropout.p for c in configs if c.regularization.dropout]
@@ -80,6 +83,10 @@ class Stack:
         plain = template.state_dict()
         for p in (*self.parameters, *self.buffers):
             p.value.copy_(plain[p.name])  # normalization and slopes start alike in all networks
+        for layer in self.layers:
+            if isinstance(layer, StackedEmbedding):
+                keys = _keys([config.seed for config in configs], "embedding")
+                layer.weight.value.copy_(draw_embedding(keys, layer.module))
         linear = [layer for layer in self.layers if isinstance(layer, StackedLinear)]
         kinds: dict[str, list[int]] = {}
         for m, config in enumerate(configs):

@@ -48,6 +48,8 @@ def best_content(
         "network": network,
         "n_outputs": n_outputs,
         "preprocess": prepared.preprocess.state_dict(),
+        "schema": None if prepared.schema is None else prepared.schema.plain(),
+        "categories": prepared.categories,
         "feature_names": prepared.feature_names,
         "class_names": prepared.class_names,
         "fingerprint": prepared.fingerprint,

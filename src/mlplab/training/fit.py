@@ -44,7 +44,7 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
     rank, world, main = _place(config)
     train = prepared.parts["train"]
     n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
-    network = build(config, _n_inputs(prepared), n_outputs)
+    network = build(config, _n_inputs(prepared), n_outputs, prepared.categories)
     monitor = config.trainer.monitor if len(prepared.parts["val"]) else None
     workers = devices.workers(config.data, train, device)
     if device != "cpu" and world == 1 and workers is None:
