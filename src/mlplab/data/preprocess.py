@@ -64,7 +64,7 @@ class Scaler(nn.Module):
 
 
 class Robust(Scaler):
-    """Robust scaling, outliers drawn in smoothly: z / sqrt(1 + (z / 3)^2), within -3 and 3 (Holzmueller et al. 2024)."""
+    """Robust scaling, outliers drawn in smoothly: z / sqrt(1 + (z / 3)^2), within -3 and 3 (RealMLP, 2024)."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Shape (rows, n_features) in and out."""
