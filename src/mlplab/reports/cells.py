@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow
 
-FORMULA = r"^\s*[=+\-@]"
-NUMBER = r"^\s*[+\-]?(\d+\.?\d*|\.\d+)([eE][+\-]?\d+)?\s*$"
+_WHITE, _DIGITS = r"[\t\n\v\f\r ]*", "[0-9]+"  # spelt out: Python's \s and \d mean more than Arrow's
+FORMULA = rf"^{_WHITE}[=+\-@]"
+NUMBER = rf"^{_WHITE}[+\-]?({_DIGITS}\.?[0-9]*|\.{_DIGITS})([eE][+\-]?{_DIGITS})?{_WHITE}$"
 
 
 def text_cell(text: str) -> str:
