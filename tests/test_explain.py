@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from data.people import HEADER, people
 from scripts.command import refusal, script
 from sklearn.metrics import log_loss
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -15,7 +16,7 @@ from mlplab.config.tools import Explain
 from mlplab.evaluate import load
 from mlplab.experiment import run
 from mlplab.explain import columns_of, dependence, explain, importance, patches
-from mlplab.reports.tables import read_csv
+from mlplab.reports.tables import read_csv, write_csv
 from mlplab.restore import Restored
 from mlplab.training.evaluation import score
 from mlplab.training.metrics import METRICS
@@ -157,6 +158,20 @@ def test_images_are_shuffled_square_by_square(tmp_path: Path) -> None:
     assert not (tmp_path / "partial_dependence.csv").exists()
     with pytest.raises(SettingError, match="images have no columns to draw curves of"):
         explain(settings(tmp_path, columns=["0,0"]))
+
+
+def test_a_column_of_a_table_is_shuffled_whole_whatever_it_became(tmp_path: Path) -> None:
+    write_csv(tmp_path / "people.csv", HEADER, people(600))
+    run(load_config("data=table", f"data.path={tmp_path}/people.csv", "data.target=label", *FAST), tmp_path / "run")
+    found = explain(settings(tmp_path / "run", metric="log_loss", repeats=3))
+    means = {one.name: one.mean for one in found.importances}
+    assert means.keys() == {"age", "city", "since", "member"}, "one for each original column, none for identifiers"
+    assert min(means["age"], means["city"], means["member"]) > 0 > means["since"] - 0.05
+    assert [one.column for one in found.dependences] == ["age"], "curves are for numbers"
+    assert len(found.dependences[0].values) == 30
+    assert bool(found.dependences[0].probabilities.isfinite().all())
+    with pytest.raises(SettingError, match="'city' does not hold numbers"):
+        explain(settings(tmp_path / "run", columns=["city"]))
 
 
 def test_patches_cover_every_pixel_once() -> None:

@@ -2,12 +2,14 @@
 
 import io
 import json
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from data.people import HEADER, people
 from scripts.command import refusal, script
 
 from mlplab.compose import CONF, load_config
@@ -16,6 +18,7 @@ from mlplab.config.tools import Export
 from mlplab.evaluate import load
 from mlplab.experiment import run
 from mlplab.export import export
+from mlplab.reports.tables import write_csv
 from mlplab.training.evaluation import score
 
 FAST = ("accelerator=cpu", "logger=none", "trainer.max_epochs=2")
@@ -118,6 +121,44 @@ def test_images_are_given_as_bytes_and_halves_are_told_of(tmp_path: Path) -> Non
     assert answers(found.file, images.numpy()) == pytest.approx(kept, abs=0.05)
     about = json.loads(found.about.read_text())["input"]
     assert about == {"name": "images", "dtype": "uint8", "shape": ["rows", 1, 8, 8], "color": "grey"}
+
+
+@pytest.mark.parametrize("choices", [["data.encode=onehot"], ["data.encode=embedding", "data.scaling=quantile"]])
+def test_categories_are_given_as_the_codes_of_the_json_and_gaps_as_nan(choices: list[str], tmp_path: Path) -> None:
+    rows = people(300)
+    write_csv(tmp_path / "people.csv", HEADER, rows)
+    table = ("data=table", f"data.path={tmp_path}/people.csv", "data.target=label")
+    run(load_config(*table, *choices, *FAST), tmp_path / "run")
+    found = exported(tmp_path / "run")
+    assert found.difference < 1e-6
+    assert exported(tmp_path / "run", format="pt2").difference < 1e-6
+    columns = {column["name"]: column for column in json.loads(found.about.read_text())["input"]["columns"]}
+    assert columns.keys() == {"age", "since.day", "since.month", "since.weekday", "member", "city"}
+    city = columns["city"]
+    assert city["codes"] == {"Bonn": 1, "Kiel, Nord": 2, "Ulm": 3}
+    assert (city["unknown"], city["missing"]) == (0, 4)
+
+    def by_hand(row: list[str]) -> list[float]:
+        _, age, where, since, member, _ = row
+        day = date.fromisoformat(since)
+        values = {
+            "age": float("nan") if age == "?" else float(age),
+            "since.day": (day - date(1970, 1, 1)).days,
+            "since.month": day.month,
+            "since.weekday": day.isoweekday(),
+            "member": member == "yes",
+            "city": city["codes"].get(where, city["unknown"]) if where else city["missing"],
+        }
+        return [float(values[name]) for name in columns]
+
+    loaded = load(tmp_path / "run")
+    raw = np.array([by_hand(rows[i]) for i in loaded.prepared.parts["test"].rows])
+    part = loaded.prepared.parts["test"]
+    kept = score(loaded.network, part, loaded.config, 2, None).probs.numpy()
+    assert answers(found.file, raw) == pytest.approx(kept, abs=1e-6)
+    unseen = raw[:1].copy()
+    unseen[0, list(columns).index("city")] = 0
+    assert np.isfinite(answers(found.file, unseen)).all()
 
 
 def test_a_file_that_differs_too_much_is_not_written(wine: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pyarrow.csv as arrow
 import pyarrow.parquet as parquet
 import pytest
 import torch
+from data.people import HEADER, people
 from PIL import Image
 from scripts.command import ROOT, refusal, script
 
@@ -29,30 +30,6 @@ from mlplab.reports.tables import read_csv, write_csv
 from mlplab.training.evaluation import score
 
 FAST = ("accelerator=cpu", "logger=none", "trainer.max_epochs=3")
-HEADER = ["id", "age", "city", "since", "member", "label"]
-
-
-def people(n: int, seed: int = 0) -> list[list[str]]:
-    """Rows of numbers with gaps, categories, dates, yes and no, and an identifier that says nothing."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for i in range(n):
-        age, city = rng.normal(40, 12), rng.choice(["Ulm", "Bonn", "Kiel, Nord", ""], p=[0.4, 0.3, 0.25, 0.05])
-        member = rng.random() < 0.5
-        bad = age + 10 * (city == "Ulm") - 8 * member + rng.normal(0, 6) > 42
-        day = f"20{rng.integers(10, 25)}-{rng.integers(1, 13):02d}-{rng.integers(1, 29):02d}"
-        gone = rng.random() < 0.1
-        rows.append(
-            [
-                f"p{i:05d}",
-                "?" if gone else f"{age:.3f}",
-                city,
-                day,
-                "yes" if member else "no",
-                "-bad" if bad else "good",
-            ]
-        )
-    return rows
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import io
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlplab.reports.cells import lines, text_cell, text_cells
@@ -15,11 +15,13 @@ from mlplab.reports.cells import lines, text_cell, text_cells
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"))
 
 
+@settings(deadline=None)
 @given(st.lists(TEXT, min_size=1))
 def test_a_column_of_texts_is_made_harmless_as_each_of_its_cells(texts: list[str]) -> None:
     assert text_cells(pa.array(texts)).to_pylist() == [text_cell(text) for text in texts]
 
 
+@settings(deadline=None)
 @given(TEXT)
 def test_no_cell_begins_a_formula_unless_it_is_a_number(text: str) -> None:
     cell = text_cell(text)
@@ -29,6 +31,7 @@ def test_no_cell_begins_a_formula_unless_it_is_a_number(text: str) -> None:
         float(text)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(TEXT, st.floats(width=32, allow_nan=False, allow_infinity=False)), min_size=1))
 def test_what_is_written_can_be_read_again(rows: list[tuple[str, float]]) -> None:
     texts, numbers = [row[0] for row in rows], np.array([row[1] for row in rows], np.float32)
