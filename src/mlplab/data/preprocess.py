@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 Scaling = Literal["standard", "minmax", "robust", "quantile", "none"]
+LARGEST = 1e30
+"""Scaled values are kept within this, which float32 holds: a row to predict may be far beyond all training rows."""
 KNOTS = 1024
 """Quantiles that scaling=quantile keeps of a column, at most."""
 
@@ -198,7 +200,8 @@ class Features(nn.Module):
         x = x.double()
         numbers = x[:, : self.n_numbers]
         missing = numbers.isnan()
-        parts = [self.scaler(torch.where(missing, self.median, numbers))]
+        scaled = self.scaler(torch.where(missing, self.median, numbers))
+        parts = [scaled.clamp(-LARGEST, LARGEST)]
         if len(self.gaps):
             parts.append(missing[:, self.gaps].double())
         if self.onehot and len(self.of_code):

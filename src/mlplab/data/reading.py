@@ -211,7 +211,11 @@ class TableReader:
             raise SettingError(f"{self.path} is damaged ({_first(error)})") from None
         best, most = "\t" if ".tsv" in self.path.suffixes else ",", 1
         for separator in SEPARATORS:
-            widths = [len(row) for row in islice(csv.reader(io.StringIO(text), delimiter=separator), 20) if row]
+            lines = csv.reader(io.StringIO(text, newline=None), delimiter=separator)
+            try:
+                widths = [len(row) for row in islice(lines, 20) if row]
+            except csv.Error:  # a field longer than Python's reader takes: the other reader will say what it is
+                continue
             if widths and min(widths) == max(widths) > most:
                 best, most = separator, widths[0]
         return best
@@ -234,7 +238,7 @@ class TableReader:
             raise SettingError(f"{self.path} is a damaged Parquet file ({text})")
         try:
             with self._open() as file:
-                self._look(io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline=""))
+                self._look(io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline=None))
         except (OSError, EOFError, csv.Error):
             pass
         raise SettingError(f"{self.path} cannot be read as a table: {text}")
