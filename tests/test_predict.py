@@ -263,6 +263,18 @@ def test_a_folder_of_images_gets_evaluates_probabilities(pictures: Path, tmp_pat
     assert torch.equal(probs(rows), kept_by_evaluate(pictures / "run"))
 
 
+def test_images_take_the_runs_size_and_colour(tmp_path: Path) -> None:
+    run(load_config("data=digits_images", *FAST), tmp_path / "run")
+    loaded = load(tmp_path / "run")
+    images = loaded.raw("test").numpy()
+    (tmp_path / "new").mkdir()
+    for i, image in enumerate(images):
+        Image.fromarray(image[0]).convert("RGB").save(tmp_path / "new" / f"{i:03d}.png")
+    part = loaded.prepared.parts["test"]
+    kept = score(loaded.network, part, loaded.config, 10, None).probs
+    assert torch.equal(probs(told(tmp_path / "run", tmp_path / "new", tmp_path / "told.csv")), kept)
+
+
 def test_images_that_cannot_be_read_are_listed_and_refused_or_left_out(pictures: Path, tmp_path: Path) -> None:
     source = tmp_path / "new"
     source.mkdir()
@@ -287,11 +299,15 @@ def test_images_that_cannot_be_read_are_listed_and_refused_or_left_out(pictures:
         (["keep=some"], "keep='some'"),
         (["outputs=x.csv"], "Did you mean 'output'?"),
         (["input=empty.csv"], "empty.csv is empty"),
+        (["input=header.csv"], "header.csv holds no row"),
+        (["input=taken.csv", "keep=all"], "has the name of one that predict writes"),
         (["input=ragged.csv"], "ragged.csv, line 3: 2 fields"),
     ],
 )
 def test_the_script_refuses_in_one_message(arguments: list[str], said: str, trained: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.csv").touch()
+    (tmp_path / "header.csv").write_text(",".join(HEADER) + "\n")
+    write_csv(tmp_path / "taken.csv", [*HEADER, "predicted"], [[*row, "x"] for row in people(2)])
     (tmp_path / "ragged.csv").write_text("\n".join([",".join(HEADER), "a,1,Ulm,2020-01-01,no,good", "b,2"]))
     write_csv(tmp_path / "in.csv", HEADER, people(2))
     before = sorted(p.name for p in tmp_path.iterdir())

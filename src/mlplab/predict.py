@@ -82,6 +82,8 @@ def predict(chosen: Predict) -> Predicted:
             told.rows += chunk.rows
             told.left_out += chunk.left_out
             advance(told.rows)
+        if not told.rows and not told.left_out:
+            raise SettingError(f"input={chosen.input} holds no row")
         if told.left_out and chosen.on_bad_file == "error":
             shown = "".join(f"\n  {line}" for line in told.left_out[:SHOWN])
             more = f"\n  and {len(told.left_out) - SHOWN} more" if len(told.left_out) > SHOWN else ""
@@ -106,6 +108,8 @@ def _of_table(run: Restored, schema: Schema, chosen: Predict) -> tuple[Iterator[
     reader = TableReader(Path(chosen.input), Form(schema.header, schema.separator), least_columns=1)
     names = _names(reader.names, schema)
     kept = _kept(names, schema, chosen)
+    if taken := [name for name in kept if name in _told_names(run)]:
+        raise SettingError(f"keep: the column '{taken[0]}' of {chosen.input} has the name of one that predict writes")
     surplus = [] if chosen.keep == "all" else _surplus(names, kept, schema)
     as_text = set(kept) & {column.name for column in schema.columns}  # copied as they are written
     numbers = [c.name for c in schema.columns if c.kind == "number" and c.name not in as_text]
@@ -195,15 +199,19 @@ def _told(
     run: Restored, kept: list[str], columns: list[Any], raw: Tensor, header: bool, left_out: Sequence[str] = ()
 ) -> Chunk:
     probs = run.probabilities(raw) if len(raw) else torch.zeros(0, len(run.class_names))
-    names = [*kept, PREDICTED, *(f"p({name})" for name in run.class_names)]
+    names = [*kept, *_told_names(run)]
     classes = pa.array(run.class_names).take(pa.array(probs.argmax(1).numpy()))
     content = lines(names, [*columns, classes, *(pa.array(p.numpy()) for p in probs.T)], header)
     return Chunk(content, len(raw), list(left_out))
 
 
+def _told_names(run: Restored) -> list[str]:
+    return [PREDICTED, *(f"p({name})" for name in run.class_names)]
+
+
 def _in_order(work: Callable[[In], Out], items: Iterable[In]) -> Iterator[Out]:
     """Results of several threads in the order of the items, of which a few are in work at a time."""
-    threads = os.cpu_count() or 1
+    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     waiting: deque[Future[Out]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for item in items:

@@ -24,7 +24,9 @@ NUMBERS = st.one_of(
     st.floats(width=64).map(repr),
     st.floats(-10, 10).map(lambda v: f" {v:.3f} "),
 )
-WORDS = st.sampled_from(["red", "Green ", '"', "a,b", "two\nlines", "", "NA", "?", "ü", "1", "2", "yes", "no", "\u2003x"])
+WORDS = st.sampled_from(
+    ["red", "Green ", '"', "a,b", "two\nlines", "", "NA", "?", "ü", "1", "2", "yes", "no", "\u2003x"]
+)
 DATES = st.dates().map(str)
 GAPS = st.sampled_from(["", "?", "NA", "nan", "  "])
 

@@ -21,7 +21,9 @@ from mlplab.sweeps.run import run_batch
 def table(tmp_path: Path) -> Path:
     path = tmp_path / "my.csv"
     shapes, colours = ("cube", "ball", "cone"), ("red", "green", "blue", "black")
-    lines = [f"{i % 17},{shapes[i * 7 % 3]},{colours[i * 5 % 11 % 4]},{(i * 7 % 3 + i * 5 % 11) % 2}" for i in range(200)]
+    lines = [
+        f"{i % 17},{shapes[i * 7 % 3]},{colours[i * 5 % 11 % 4]},{(i * 7 % 3 + i * 5 % 11) % 2}" for i in range(200)
+    ]
     path.write_text("size,shape,colour,y\n" + "\n".join(lines) + "\n")
     return path
 
