@@ -96,8 +96,6 @@ def predict(chosen: Predict) -> Predicted:
 
 
 def _check_output(output: Path, chosen: Predict) -> None:
-    if output.suffix != ".csv":
-        raise SettingError(f"output={output} must end in .csv")
     if output.is_dir() or (output.exists() and not chosen.overwrite):
         raise SettingError(f"output={output} exists; use overwrite=true, or choose another file")
     if output.exists() and output.samefile(chosen.input):

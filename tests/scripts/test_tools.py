@@ -7,7 +7,7 @@ from scripts.command import refusal, script
 
 GIVEN = {"predict": ["run=r", "input=i.csv", "output=o.csv"], "export": ["run=r"], "explain": ["run=r"]}
 MISTAKES = {
-    "predict": ("overwrite=perhaps", "overwrite='perhaps' is not allowed: it must be true or false"),
+    "predict": ("output=told.txt", "output=told.txt must end in .csv"),
     "export": ("tolerance=-1", "tolerance=-1 is not allowed: it must be greater than 0"),
     "explain": ("repeats=one", "repeats='one' is not allowed: it must be a whole number"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from mlplab.config.base import SettingError, Settings
 from mlplab.config.messages import explain
@@ -71,6 +71,12 @@ class Predict(Settings):
     """Write over a file of that name."""
     on_bad_file: Literal["error", "skip"]
     """Image files that cannot be read: list and refuse them, or list and leave them out."""
+
+    @model_validator(mode="after")
+    def _is_csv(self) -> Predict:
+        if not self.output.endswith(".csv"):
+            raise ValueError(f"output={self.output} must end in .csv")
+        return self
 
 
 class Explain(Settings):
