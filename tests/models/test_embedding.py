@@ -75,7 +75,7 @@ def test_a_fused_sweep_trains_embeddings_as_a_run_alone(more: tuple[str, ...], t
 
 @pytest.mark.parametrize("more", ["model=numpy_mlp", "regularization=mixup", "regularization=input_noise"])
 def test_what_embeddings_cannot_be_with_is_refused(more: str, table: Path) -> None:
-    with pytest.raises(SettingError, match="data.encode=onehot"):
+    with pytest.raises(SettingError, match=r"data\.encode=onehot"):
         load_config(*overrides(table, more))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -60,12 +61,17 @@ def numbers(column: pa.ChunkedArray, missing: Sequence[str]) -> np.ndarray | Wro
         cast = pc.cast(one, pa.float64(), safe=False)
         return _finite(cast, cast)
     text = texts(one, missing)
-    try:
-        return _finite(pc.cast(text, pa.float64()), text)
-    except pa.ArrowInvalid:
-        distinct = text.dictionary_encode()
-        bad = [value is None or not _is_number(value) for value in distinct.dictionary.to_pylist()]
-        return _wrong(text, _of_codes(distinct, np.array(bad, dtype=bool), False))
+    first = next((value for value in text[:100].to_pylist() if value is not None), None)
+    if first is None or _is_number(first):  # else there is no need to try
+        try:
+            return _finite(pc.cast(text, pa.float64()), text)
+        except pa.ArrowInvalid:
+            pass
+    distinct = text.dictionary_encode()
+    bad = np.array([not _is_number(value) for value in distinct.dictionary.to_pylist()], dtype=bool)
+    if not bad.any():  # written as numbers, and yet the library has none for them
+        bad[:] = True
+    return _wrong(text, _of_codes(distinct, bad, False))
 
 
 def _finite(cast: pa.Array, written: pa.Array) -> np.ndarray | Wrong:
@@ -127,12 +133,11 @@ def _wrong(written: pa.Array, bad: np.ndarray) -> Wrong:
     return Wrong(row + 1, str(written[row].as_py()), int(bad.sum()))
 
 
+_NUMBER = re.compile(r"[-+]?((\d+\.?\d*|\.\d+)(e[-+]?\d+)?|nan|inf(inity)?)", re.ASCII | re.IGNORECASE)
+
+
 def _is_number(text: str) -> bool:
-    try:
-        pc.cast(pa.array([text]), pa.float64())
-    except pa.ArrowInvalid:
-        return False
-    return True
+    return _NUMBER.fullmatch(text) is not None
 
 
 def _one(column: Any) -> pa.Array:
