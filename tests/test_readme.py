@@ -118,11 +118,11 @@ def test_every_command_of_the_readme_names_a_script_and_settings_that_exist(bloc
         elif words[:1] == ["python"]:
             assert (ROOT / words[1]).is_file()
             if words[1] == "src/train.py" and "custom" not in line:
-                for word in words[2:]:
-                    name, _, values = word.partition("=")
-                    if values:
-                        for value in values.split(","):
-                            load_config(f"{name}={value}")
+                given = [word.partition("=")[::2] for word in words[2:] if "=" in word]
+                firsts = [f"{name}={values.split(',')[0]}" for name, values in given]
+                for i, (name, values) in enumerate(given):
+                    for value in values.split(","):
+                        load_config(*firsts[:i], f"{name}={value}", *firsts[i + 1 :])
 
 
 def test_a_second_make_installs_nothing() -> None:

@@ -15,7 +15,7 @@ QUICK = ("trainer.max_epochs=2", "accelerator=cpu", "hydra.run.dir=run")
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
     lines = [
-        f"p{i},{i % 13 if i % 5 else ''},{'red blue'.split()[i * 7 % 11 % 2]},{'no yes'.split()[i % 6 == 0]}"
+        f"p{i},{i % 13 if i % 5 else ''},{['red', 'blue'][i * 7 % 11 % 2]},{['no', 'yes'][i % 6 == 0]}"
         for i in range(120)
     ]
     (tmp_path / "my.csv").write_text("id,size,colour,ill\n" + "\n".join(lines) + "\n")
