@@ -44,8 +44,36 @@ def test_the_table_of_files_is_what_a_run_leaves(tmp_path: Path) -> None:
         assert any((tmp_path / "run").glob(name.rstrip("/"))), f"{name} was not left"
 
 
+def python_block(word: str) -> str:
+    """The one block of Python that has this word."""
+    (block,) = (b for b in re.findall(r"```python\n(.*?)```", README, re.S) if word in b)
+    return str(block)
+
+
+def test_the_exported_file_runs_in_ten_lines_without_mlplab_and_torch(tmp_path: Path) -> None:
+    trained = script("train", "logger=none", "hydra.run.dir=run", cwd=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    exported = script("export", "run=run", "output=model.onnx", cwd=tmp_path)
+    assert exported.returncode == 0, exported.stderr
+    block = python_block("onnxruntime")
+    assert len([line for line in block.splitlines() if line]) <= 10
+    for name in ("mlplab", "torch"):  # whoever imports one of them ends the process at once
+        (tmp_path / f"{name}.py").write_text("import os; os._exit(99)")
+    run = subprocess.run(
+        [sys.executable, "-c", block],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split()[0] == "class_0"
+    assert float(run.stdout.split()[1]) > 0.9
+
+
 def test_the_python_block_runs(tmp_path: Path) -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    block = python_block("load_config")
     run = subprocess.run(
         [sys.executable, "-c", block],
         cwd=tmp_path,

@@ -6,22 +6,39 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from mlplab.config import Config, SettingError
 from mlplab.data.prepared import Prepared, prepare
-from mlplab.models.build import build
-from mlplab.runs import RunFolder
-from mlplab.training import checkpoints, losses
+from mlplab.models.build import dtype_of
+from mlplab.restore import Restored, restore
+from mlplab.training import losses
 from mlplab.training.evaluation import score
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A run's best network, ready to use."""
+    """A run's best network, ready to use, with the data that it was trained on."""
 
-    config: Config
-    network: torch.nn.Module
+    restored: Restored
     prepared: Prepared
+
+    @property
+    def config(self) -> Config:
+        """The run's settings."""
+        return self.restored.config
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """In evaluation mode."""
+        return self.restored.network
+
+    def raw(self, part: str) -> Tensor:
+        """Rows of a part as they were read: what `Restored.probabilities` takes."""
+        chosen = self.prepared.parts[part]
+        if self.prepared.raw is None:  # images, kept as they were
+            return chosen.x
+        return torch.from_numpy(self.prepared.raw[chosen.rows])
 
 
 @dataclass(frozen=True)
@@ -39,21 +56,14 @@ def load(folder: Path) -> Loaded:
     Raises:
         SettingError: the folder is no run folder, a file is damaged, or the data is no longer what it was.
     """
-    path = RunFolder(folder).best
-    checkpoint = checkpoints.load(path)
-    config = checkpoints.config_of(checkpoint, path)
-    dtype = torch.float64 if config.accelerator.precision == 64 else torch.float32
-    prepared = prepare(config.data, dtype)
-    if prepared.fingerprint != checkpoint["fingerprint"]:
+    run = restore(folder)
+    prepared = prepare(run.config.data, dtype_of(run.config))
+    if prepared.fingerprint != run.fingerprint:
         raise SettingError(
             f"the data of {folder} has changed since it was trained (fingerprint {prepared.fingerprint}, then "
-            f"{checkpoint['fingerprint']}); its scores would not compare. Put the old data back or train again."
+            f"{run.fingerprint}); its scores would not compare. Put the old data back or train again."
         )
-    network = build(config, len(checkpoint["feature_names"]), checkpoint["n_outputs"], checkpoint["categories"]).to(
-        dtype
-    )
-    network.load_state_dict(checkpoint["network"])
-    return Loaded(config, network.eval(), prepared)
+    return Loaded(run, prepared)
 
 
 def evaluate(folder: Path) -> Evaluation:

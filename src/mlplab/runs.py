@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pydantic_core
 
@@ -111,12 +111,19 @@ def flushed_together() -> Iterator[None]:
 
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file so that a kill at any moment leaves the old one or the new one, never half of one."""
+    with written_whole(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that gets its name when all is written; after an error nothing of it is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's own mode would hide the record from one's colleagues
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             if _flush_each.get():
                 file.flush()
                 os.fsync(file.fileno())

@@ -38,7 +38,7 @@ def read(root: Path, *overrides: str):
 def decoded_files(root: Path, monkeypatch, *overrides: str) -> list[str]:
     seen = []
     real = folders.decode
-    monkeypatch.setattr(folders, "decode", lambda path, chosen: seen.append(path.name) or real(path, chosen))
+    monkeypatch.setattr(folders, "decode", lambda path, *how: seen.append(path.name) or real(path, *how))
     read(root, *overrides)
     monkeypatch.setattr(folders, "decode", real)
     return sorted(seen)

@@ -48,3 +48,15 @@ class Swish(nn.Module):
 class NoModule:
     def __init__(self, n_features: int, n_outputs: int) -> None:
         pass
+
+
+class Untraceable(nn.Module):
+    """A linear classifier whose path depends on the values, which no graph can hold."""
+
+    def __init__(self, n_features: int, n_outputs: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(n_features, n_outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.out(x)
+        return y if float(y.detach().mean()) > 0 else 2 * y

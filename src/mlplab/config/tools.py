@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError, model_validator
 
 from mlplab.config.base import SettingError, Settings
 from mlplab.config.messages import explain
@@ -54,6 +54,71 @@ class Compare(Settings):
     """Train the winner again with the seeds 0 to so many less one, and compare those."""
     ensemble: NonNegativeInt
     """Score the average of so many of the best runs' probabilities."""
+
+
+class Export(Settings):
+    """How a finished run becomes one file that needs no mlplab."""
+
+    run: str
+    """The run folder."""
+    format: Literal["onnx", "pt2"]
+    """ONNX, which onnxruntime and others run, or torch.export's archive, which torch alone runs."""
+    output: str | None
+    """The file; null is model.<format> in the run folder. <file>.json is written beside it."""
+    overwrite: bool
+    """Write over files of an earlier export."""
+    check_rows: PositiveInt
+    """So many of the run's rows are given to the file and to the checkpoint."""
+    tolerance: PositiveFloat
+    """Largest difference of a probability between the two; above it nothing is written."""
+
+
+class Predict(Settings):
+    """How new rows are given classes."""
+
+    run: str
+    """The run folder."""
+    input: str
+    """A table with the columns that the run was trained on, in any order; of an image run, a folder of files."""
+    output: str
+    """The .csv file to write."""
+    keep: Literal["auto", "all"] | list[str]
+    """Columns of the input to copy: auto takes those that the training file had and the network does not use."""
+    overwrite: bool
+    """Write over a file of that name."""
+    on_bad_file: Literal["error", "skip"]
+    """Image files that cannot be read: list and refuse them, or list and leave them out."""
+
+    @model_validator(mode="after")
+    def _is_csv(self) -> Predict:
+        if not self.output.endswith(".csv"):
+            raise ValueError(f"output={self.output} must end in .csv")
+        return self
+
+
+class Explain(Settings):
+    """How to find out which columns a network looks at."""
+
+    run: str
+    """The run folder."""
+    part: Literal["val", "test"]
+    """The part whose rows are shuffled; the training part would show what was learnt by heart too."""
+    metric: Literal["accuracy", "balanced_accuracy", "precision", "recall", "f1", "auroc", "log_loss", "ece"]
+    """What gets worse when a column is shuffled."""
+    repeats: Annotated[int, Field(ge=2)]
+    """Shuffles of each column; their standard deviation is the spread."""
+    rows: Annotated[int, Field(ge=2)]
+    """Rows of the part that are looked at, at most; drawn by `seed`."""
+    seed: NonNegativeInt
+    """Seed of the shuffles."""
+    columns: Literal["auto"] | list[str]
+    """Numeric columns whose partial dependence is drawn; auto takes the most important ones."""
+    curves: NonNegativeInt
+    """Number of columns that auto takes."""
+    points: Annotated[int, Field(ge=2)]
+    """Values at which a curve is taken, from the column's 1st percentile to its 99th."""
+    patch: PositiveInt
+    """Images: side of the squares that are shuffled, in pixels."""
 
 
 Tool = TypeVar("Tool", bound=Settings)

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -183,7 +183,7 @@ def _decoded(
 
     def pixels(file: File) -> np.ndarray | str:
         have = known.get((file.path, file.size, file.changed))
-        return decode(root / file.path, settings) if have is None else np.asarray(have)
+        return decode(root / file.path, settings.size, settings.color) if have is None else np.asarray(have)
 
     console = Console(file=sys.stderr)
     blocks = [files[i : i + 256] for i in range(0, len(files), 256)]
@@ -192,17 +192,17 @@ def _decoded(
             yield from zip(block, pool.map(pixels, block), strict=True)
 
 
-def decode(path: Path, settings: ImageFolder) -> np.ndarray | str:
+def decode(path: Path, size: Sequence[int], color: str) -> np.ndarray | str:
     """Pixels of one file, uint8 (channels, height, width), turned as its EXIF says; or why it cannot be read."""
     from PIL import Image, ImageOps
 
-    height, width = settings.size
+    height, width = size
     try:
         with Image.open(path) as opened:
             image: Image.Image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I"):  # 16 bits a pixel: convert() would cut them off at 255
                 image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-            image = image.convert("L" if settings.color == "grey" else "RGB")
+            image = image.convert("L" if color == "grey" else "RGB")
             image = image.resize((width, height), Image.Resampling.BILINEAR)
             array = np.asarray(image)
     except Exception as error:  # whatever Pillow's many decoders raise: the file is no image

@@ -137,3 +137,10 @@ def pixel_names(shape: torch.Size) -> list[str]:
     """
     channels, height, width = shape
     return [f"{c}{i},{j}" for c in channel_names(channels) for i in range(height) for j in range(width)]
+
+
+def shape_of(names: list[str]) -> tuple[int, int, int]:
+    """(channels, height, width) of images with these pixel names."""
+    row, column = names[-1].split()[-1].split(",")
+    height, width = int(row) + 1, int(column) + 1
+    return len(names) // (height * width), height, width

@@ -45,12 +45,13 @@ class TableReader:
 
     Args:
         path: .csv, .tsv or .txt, also as .gz, or .parquet.
+        least_columns: fewer are refused.
 
     Raises:
         SettingError: there is no such file, or it is empty or not what its name says, a name stands twice.
     """
 
-    def __init__(self, path: Path, form: Form) -> None:
+    def __init__(self, path: Path, form: Form, least_columns: int = 2) -> None:
         self.path, self.header = path, form.header
         if not path.is_file():
             what = "is a folder" if path.is_dir() else "does not exist"
@@ -74,9 +75,9 @@ class TableReader:
                     names = [f"c{i}" for i in range(len(names))]
         self.raw_names = names
         self.names = [name.strip() or f"c{i}" for i, name in enumerate(names)]
-        self._check_names()
+        self._check_names(least_columns)
 
-    def _check_names(self) -> None:
+    def _check_names(self, least_columns: int) -> None:
         seen: set[str] = set()
         twice = [name for name in self.names if name in seen or seen.add(name)]  # type: ignore[func-returns-value]
         numbers = [name for name in self.names if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", name)]
@@ -87,7 +88,7 @@ class TableReader:
                 raise SettingError(f"{self.path}: the columns are named {', '.join(numbers[:3])} ...{hint}")
         if twice:
             raise SettingError(f"{self.path}: the column name '{twice[0]}' stands twice{hint}; each needs its own")
-        if len(self.names) < 2:
+        if len(self.names) < least_columns:
             raise SettingError(
                 f"{self.path} has one column, '{self.names[0]}'; a table needs features and a target "
                 "(is data.separator right?)"
@@ -132,9 +133,17 @@ class TableReader:
             missing: what stands for a missing value in them.
         """
         with self._said():
+            self.rows_read = 0
             for table in self._batches(rows, numbers, missing):
+                self.rows_read += table.num_rows
                 for start in range(0, table.num_rows, rows):
                     yield table.slice(start, rows)
+
+    def share_read(self) -> float:
+        """How much of the file `chunks` has read, from 0 to 1."""
+        if self.parquet:
+            return self.rows_read / max(self._parquet().metadata.num_rows, 1)
+        return 1.0 if self.file.closed else self.file.tell() / self.file.size()
 
     def _batches(self, rows: int, numbers: Sequence[str], missing: Sequence[str]) -> Iterator[pa.Table]:
         import pyarrow as pa
@@ -184,7 +193,8 @@ class TableReader:
         import pyarrow as pa
         import pyarrow.csv as arrow
 
-        stream = pa.input_stream(str(self.path), compression="gzip" if self.gzipped else None)
+        self.file = pa.OSFile(str(self.path))
+        stream = pa.CompressedInputStream(self.file, "gzip") if self.gzipped else self.file
         own_names = names if names is not None and not self.header else None
         return arrow.open_csv(
             stream,

@@ -17,6 +17,8 @@ from mlplab.training import losses
 from mlplab.training.metrics import compute, probabilities
 
 ROWS_AT_ONCE = 8192
+ROWS_AT_LEAST = 32
+"""Fewer rows take other matrix kernels, with other roundings; filled up, a row gets the same bits in any batch."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,15 @@ def number_format(precision: int | str, device: torch.device) -> Iterator[None]:
 @torch.no_grad()
 def logits_of(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
     """Logits of all rows, a few thousand at a time, at least float32: shape (rows, n_outputs)."""
-    parts = [network(chunk) for chunk in x.split(ROWS_AT_ONCE)]
+    parts = [_filled_up(network, chunk) for chunk in x.split(ROWS_AT_ONCE)]
     logits = parts[0] if len(parts) == 1 else torch.cat(parts)
     return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
+def _filled_up(network: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    if not 0 < len(x) < ROWS_AT_LEAST:
+        return network(x)
+    return network(torch.cat([x, x[-1:].expand(ROWS_AT_LEAST - len(x), *x.shape[1:])]))[: len(x)]
 
 
 @torch.no_grad()

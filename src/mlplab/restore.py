@@ -1,0 +1,78 @@
+"""A trained network back from its run folder alone: no data is needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from mlplab.config import Config
+from mlplab.config.images import ImageSettings
+from mlplab.data.images import shape_of
+from mlplab.data.pixels import Pixels
+from mlplab.data.preprocess import Features
+from mlplab.data.schema import Schema
+from mlplab.models.build import build, dtype_of
+from mlplab.runs import RunFolder
+from mlplab.training import checkpoints
+from mlplab.training.evaluation import logits_of, number_format
+from mlplab.training.metrics import probabilities
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A run's best network in evaluation mode, with what turns raw rows into its input."""
+
+    config: Config
+    network: nn.Module
+    preprocess: nn.Module
+    """From the raw columns of `schema`, float64 (rows, raw columns), or uint8 (rows, channels, height, width)."""
+    schema: Schema | None
+    """Columns of a table; None for images."""
+    feature_names: list[str]
+    """What the network is given."""
+    class_names: list[str]
+    fingerprint: str
+    """Of the data that it was trained on."""
+
+    def probabilities(self, raw: Tensor) -> Tensor:
+        """Probability of each class of raw rows, (rows, n_classes), in the number format that training used.
+
+        Rows go through preprocessing and network a few thousand at a time, as in `evaluate`.
+        """
+        inputs = self.preprocess(raw).to(dtype_of(self.config))
+        with number_format(self.config.accelerator.precision, inputs.device):
+            return probabilities(logits_of(self.network, inputs))
+
+
+def restore(folder: Path) -> Restored:
+    """Rebuild the network of a run folder with its best weights.
+
+    Raises:
+        SettingError: the folder is no run folder, or a file is damaged.
+    """
+    path = RunFolder(folder).best
+    checkpoint = checkpoints.load(path)
+    config = checkpoints.config_of(checkpoint, path)
+    network = build(config, len(checkpoint["feature_names"]), checkpoint["n_outputs"], checkpoint["categories"])
+    network.load_state_dict(checkpoint["network"])
+    preprocess: nn.Module
+    schema = None
+    if isinstance(config.data, ImageSettings):
+        preprocess = Pixels(shape_of(checkpoint["feature_names"])[0], dtype_of(config))
+        preprocess.load_state_dict(checkpoint["preprocess"])
+    else:
+        schema = Schema.of_plain(checkpoint["schema"])
+        onehot = checkpoint["categories"] is None
+        state, scaling = checkpoint["preprocess"], config.data.scaling
+        preprocess = Features.of_state(state, schema.n_numbers, schema.sizes, onehot, scaling)
+    return Restored(
+        config,
+        network.eval(),
+        preprocess.eval(),
+        schema,
+        checkpoint["feature_names"],
+        checkpoint["class_names"],
+        checkpoint["fingerprint"],
+    )
