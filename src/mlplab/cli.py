@@ -81,6 +81,15 @@ def plain_errors(own: Iterable[str] = ()) -> Iterator[None]:
                 os.environ[name] = value
 
 
+def finish(result: Any, in_sweep: bool = False) -> None:
+    """Show what a run came to; leave with status 1 if it did not complete and is no job of a sweep."""
+    from mlplab.reports.summary import show
+
+    show(result)
+    if result.status != "completed" and not in_sweep:
+        raise SystemExit(1)
+
+
 @contextmanager
 def job() -> Iterator[None]:
     """Around the work of one job: alone, its errors end the process at once; in a sweep the launcher sees them."""

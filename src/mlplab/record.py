@@ -76,13 +76,17 @@ def wants_pictures(config: Config, in_sweep: bool) -> TensorBoardLogger | None:
     return chosen if isinstance(chosen, TensorBoardLogger) and (chosen.in_sweeps or not in_sweep) else None
 
 
-def make_board(config: Config, prepared: Prepared, folder: Path, in_sweep: bool) -> Board | None:
-    """The run's TensorBoard events, if the logger is tensorboard."""
+def make_board(
+    config: Config, prepared: Prepared, folder: Path, in_sweep: bool, epochs: int | None = None
+) -> Board | None:
+    """The run's TensorBoard events, if the logger is tensorboard.
+
+    Args:
+        epochs: epochs that a resumed run has behind it.
+    """
     if not isinstance(config.logger, TensorBoardLogger):
         return None
     pictures = wants_pictures(config, in_sweep)
-    train = prepared.parts["train"]
-
     train = prepared.parts["train"]
 
     def boundary(network: torch.nn.Module) -> Any:
@@ -99,10 +103,13 @@ def make_board(config: Config, prepared: Prepared, folder: Path, in_sweep: bool)
         boundary=boundary if pictures and pictures.figures and prepared.n_features == 2 else None,
         example=train.inputs(train.x[:2]) if pictures and pictures.graph else None,
         dead=partial(dead_units, x=train.inputs(train.x[:ROWS_PROBED])) if pictures else None,
+        epochs=epochs,
     )
 
 
-def make_gallery(config: Config, prepared: Prepared, board: Board | None, in_sweep: bool) -> Gallery | None:
+def make_gallery(
+    config: Config, prepared: Prepared, board: Board | None, in_sweep: bool, resumed: bool = False
+) -> Gallery | None:
     """The pictures of image data in the run's TensorBoard events; samples as the first step sees them."""
     pictures = wants_pictures(config, in_sweep)
     if board is None or pictures is None or not pictures.images or not isinstance(config.data, ImageSettings):
@@ -114,7 +121,7 @@ def make_gallery(config: Config, prepared: Prepared, board: Board | None, in_swe
     if config.augmentation.chosen:
         address = addresses(config.augmentation, config.seed, 0)
         augmented = augment(samples, config.augmentation, address).numpy()
-    return Gallery(board.file, samples.numpy(), augmented, board.every)
+    return Gallery(board.file, samples.numpy(), augmented, board.every, resumed)
 
 
 def write_end(

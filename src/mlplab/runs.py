@@ -105,7 +105,7 @@ def flushed_together() -> Iterator[None]:
 def write_atomic(path: Path, content: bytes) -> None:
     """Write a file so that a kill at any moment leaves the old one or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's own mode would hide the record from one's colleagues
         with os.fdopen(handle, "wb") as file:
@@ -117,6 +117,12 @@ def write_atomic(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def remove_torn(folder: Path) -> None:
+    """Remove what a killed `write_atomic` left beside the files of a run folder."""
+    for path in folder.rglob(".*.part"):
+        path.unlink(missing_ok=True)
 
 
 @cache
@@ -161,7 +167,7 @@ def read_result(folder: Path) -> Result:
 
 def discard_if_empty(folder: Path) -> None:
     """Remove a run's or sweep's folder in which nothing but the composed config was written."""
-    composed = (".hydra", "multirun.yaml")
+    composed = (".hydra", "multirun.yaml", ".lock")
     if folder.is_dir() and all(p.name in composed or p.suffix == ".log" for p in folder.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # its parent, outputs/<name>, unless it holds other runs

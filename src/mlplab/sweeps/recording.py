@@ -91,4 +91,5 @@ def _last(trained: Trained) -> dict[str, Any]:
         trained.selection.state_dict(),
         trained.history,
         trained.best,
+        trained.job.prepared.fingerprint,
     )

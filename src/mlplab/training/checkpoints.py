@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,17 @@ def last_content(
     selection: dict[str, Any],
     history: list[dict[str, float]],
     best: dict[str, torch.Tensor],
+    fingerprint: str,
+    groups: list[dict[str, Any]] | None = None,
+    events: dict[str, int] | None = None,
 ) -> dict[str, Any]:
     """The state of a training after an epoch. No generator's state: every draw is a function of seed and step.
 
     Args:
         optimizer: for each parameter, in the network's order, the optimizer's state under torch's names.
+        fingerprint: of the data.
+        groups: settings of the parameter groups, of an optimizer that changes them itself.
+        events: bytes of each TensorBoard file, by its name.
     """
     return {
         "format": FORMAT,
@@ -80,6 +87,10 @@ def last_content(
         "selection": selection,
         "history": history,
         "best": best,
+        "fingerprint": fingerprint,
+        "groups": groups,
+        "events": events or {},
+        "command": " ".join(sys.argv),
     }
 
 
