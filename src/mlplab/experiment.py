@@ -71,11 +71,22 @@ def run(
         if not in_sweep:
             print(f"\ninterrupted; to go on: python src/train.py resume={folder}", file=sys.stderr)
         error.leave()
-    except Exception as error:
-        values["failure"] = {"message": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+    except Follower:
+        raise
+    except (Exception, SystemExit) as error:
+        what = f"{type(error).__name__}: {error}"
+        if isinstance(error, SystemExit):
+            what = f"its code called sys.exit({error})"
+        values["failure"] = {"message": what, "traceback": traceback.format_exc()}
         _write_failure(folder, values, started)
+        if isinstance(error, SystemExit):
+            raise RuntimeError(what) from error
         raise
     return result
+
+
+class Follower(SystemExit):
+    """The end of one of several processes whose first keeps the record."""
 
 
 def _run(
@@ -110,7 +121,7 @@ def _run(
         observers = [observer for observer in watching if observer is not None]
         fitted = fit(config, prepared, device, runs.RunFolder(folder), observers, start)
         if not fitted.main:
-            raise SystemExit(0)  # one of several processes: the first keeps the record
+            raise Follower(0)
         testing = time.perf_counter()
         scores = score_all(config, prepared, fitted)
         seconds = {"fit": fitted.seconds, "test": time.perf_counter() - testing}

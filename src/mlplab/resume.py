@@ -49,7 +49,7 @@ def resume(words: Sequence[str]) -> runs.Result:
 def _read(words: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    flags = [word for word in words if word.startswith("-") or word.startswith("hydra")]
+    flags = [word for word in words if word.startswith(("-", "hydra"))]
     if flags:
         raise SettingError(f"resume=<folder> goes on with one run in its own folder; leave out {flags[0]}")
     given = {str(o.key_or_group): o for o in OverridesParser.create().parse_overrides(list(words))}

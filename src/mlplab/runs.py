@@ -165,6 +165,15 @@ def read_result(folder: Path) -> Result:
         raise ValueError(f"{path} is damaged ({error}); train again, or evaluate the run to score it anew") from None
 
 
+def finished(folder: Path) -> Result | None:
+    """The result of a run that came to an end of its own; None where it failed, was interrupted or never was."""
+    try:
+        result = read_result(folder)
+        return result if result.status in ("completed", "diverged") else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def discard_if_empty(folder: Path) -> None:
     """Remove a run's or sweep's folder in which nothing but the composed config was written."""
     composed = (".hydra", "multirun.yaml", ".lock")

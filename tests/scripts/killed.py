@@ -60,21 +60,22 @@ def table(folder: Path) -> list[dict[str, str]]:
         return [{k: v for k, v in row.items() if k != "seconds"} for row in csv.DictReader(file)]
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same(a: Any, b: Any, but: tuple[str, ...]) -> bool:
     if isinstance(a, torch.Tensor):
         return torch.equal(a, b)
     if isinstance(a, dict):
-        return a.keys() == b.keys() and all(_same(a[k], b[k]) for k in a if k not in ("seconds", "events", "command"))
+        return a.keys() == b.keys() and all(_same(a[k], b[k], but) for k in a if k not in but)
     if isinstance(a, list):
-        return len(a) == len(b) and all(map(_same, a, b))
+        return len(a) == len(b) and all(_same(x, y, but) for x, y in zip(a, b, strict=True))
     return bool(a == b or (a != a and b != b))
 
 
-def assert_same_training(folder: Path, like: Path) -> None:
-    """Checkpoints bitwise, metrics.csv and result.json but for the times."""
+def assert_same_training(folder: Path, like: Path, but: tuple[str, ...] = ()) -> None:
+    """Checkpoints bitwise, metrics.csv and result.json but for the times, and for what `but` names."""
+    but = (*but, "seconds", "events", "command")
     for name in ("best", "last"):
         a, b = (torch.load(f / "checkpoints" / f"{name}.ckpt", weights_only=True) for f in (folder, like))
-        assert _same(a, b), f"{name}.ckpt differs in {[k for k in a if not _same(a[k], b[k])]}"
+        assert _same(a, b, but), f"{name}.ckpt differs in {[k for k in a if not _same(a[k], b[k], but)]}"
     assert table(folder) == table(like)
     a, b = (json.loads((f / "result.json").read_text()) for f in (folder, like))
     assert {k: v for k, v in a.items() if k not in TIMES} == {k: v for k, v in b.items() if k not in TIMES}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import NonNegativeInt, ValidationError, model_validator
 
@@ -30,6 +30,8 @@ class Config(Settings):
     """Seed of the initial weights, the order of the rows and every random draw of the training."""
     objective: str
     """What a sweep or search looks at, as part/metric: never of the test part."""
+    on_error: Literal["continue", "stop", "retry"]
+    """What a sweep does when a job fails: go on with the others, start no more, or try it once again."""
     data: Data
     model: Model
     activation: Activation

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mlplab import record, runs
+from mlplab.reports.events import cut
 from mlplab.sweeps.fused import FusedTraining, Trained
 from mlplab.training import checkpoints, losses
 from mlplab.training.history import Fitted, MetricsFile
@@ -33,6 +34,8 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
     started = time.perf_counter()
     job, history = trained.job, trained.history
     config, prepared, paths = job.config, job.prepared, runs.RunFolder(job.folder)
+    runs.remove_torn(job.folder)
+    cut(job.folder, {})  # what a killed process wrote of this job
     n_rows = len(prepared.parts["train"])
     fitted = Fitted(
         network=None,

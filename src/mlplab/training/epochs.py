@@ -18,7 +18,6 @@ from mlplab.training.evaluation import score
 from mlplab.training.history import Diverged, MetricsFile, Row, likely_cause
 from mlplab.training.selection import Selection
 
-
 CAPTURE_SECONDS = 0.25
 
 

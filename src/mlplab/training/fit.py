@@ -102,7 +102,7 @@ def fit(
         batches.epoch = lambda: trainer.current_epoch
         seconds = epochs.history[-1]["seconds"] if epochs.history else 0.0
         started = time.perf_counter()
-        progress = trainer.fit_loop.epoch_progress.current
+        progress: Any = trainer.fit_loop.epoch_progress.current
         progress.ready = progress.started = progress.processed = progress.completed = len(epochs.history)
         try:
             if not epochs.selection.stop:  # early stopping has ended it before
