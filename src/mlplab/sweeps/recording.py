@@ -53,8 +53,6 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
         epoch, value = fitted.best_epoch, trained.selection.best
         best = checkpoints.best_content(config, prepared, trained.best, n_outputs, epoch, value)
         checkpoints.save(best, paths.best)
-        if trained.diverged is None:
-            checkpoints.save(_last(trained), paths.last)
     if config.logger.name != "none" and history:
         file = MetricsFile(paths.metrics)
         file.extend(history)
@@ -63,6 +61,8 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
     if board:
         for row in history:
             board.on_epoch(row, None, wall_time=began + row["seconds"])
+    if history and trained.diverged is None:
+        checkpoints.save(_last(trained, board.position() if board else {}), paths.last)
     values = record.beginning(config) | record.outcome(config, prepared, fitted, trained.scores)
     record.write_end(config, prepared, fitted, trained.scores, job.folder, board, None, in_sweep=True)
     writing = time.perf_counter() - started
@@ -74,7 +74,7 @@ def _is_parameter(name: str) -> bool:
     return name.endswith(("weight", "bias"))
 
 
-def _last(trained: Trained) -> dict[str, Any]:
+def _last(trained: Trained, events: dict[str, int]) -> dict[str, Any]:
     settings = trained.job.config.optimizer
     names = TORCH_NAMES.get(settings.name, {})
     steps = torch.tensor(trained.history[-1]["step"], dtype=torch.float32)
@@ -95,4 +95,5 @@ def _last(trained: Trained) -> dict[str, Any]:
         trained.history,
         trained.best,
         trained.job.prepared.fingerprint,
+        events=events,
     )
