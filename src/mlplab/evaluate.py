@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Evaluation:
     rows: dict[str, int]
 
 
-def load(folder: Path) -> Loaded:
+def load(folder: Path, allow_targets: Sequence[str] = ()) -> Loaded:
     """Rebuild the network of a run folder with its best weights, and its data.
 
     Raises:
@@ -41,7 +42,7 @@ def load(folder: Path) -> Loaded:
     """
     path = RunFolder(folder).best
     checkpoint = checkpoints.load(path)
-    config = checkpoints.config_of(checkpoint, path)
+    config = checkpoints.config_of(checkpoint, path, allow_targets)
     dtype = torch.float64 if config.accelerator.precision == 64 else torch.float32
     prepared = prepare(config.data, dtype)
     if prepared.fingerprint != checkpoint["fingerprint"]:
@@ -54,9 +55,9 @@ def load(folder: Path) -> Loaded:
     return Loaded(config, network.eval(), prepared)
 
 
-def evaluate(folder: Path) -> Evaluation:
+def evaluate(folder: Path, allow_targets: Sequence[str] = ()) -> Evaluation:
     """Scores on every part, the numbers of the run's result.json."""
-    run = load(folder)
+    run = load(folder, allow_targets)
     weights = losses.class_weights(run.config.loss, run.prepared.parts["train"].y, run.prepared.n_classes)
     metrics = {
         name: score(run.network, part, run.config, run.prepared.n_classes, weights).metrics

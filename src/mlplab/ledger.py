@@ -76,9 +76,9 @@ class Ledger:
         for key, number, folder in zip(keys, numbers, folders, strict=True):
             if key in self.entries:
                 continue
-            name = str(folder.relative_to(self.sweep.absolute())) if self.sweep.absolute() in folder.parents else ""
-            if not name:
-                raise SettingError(f"hydra.sweep.subdir leads out of the sweep's folder, to {folder}")
+            if self.sweep.resolve() not in folder.resolve().parents:
+                raise SettingError(f"hydra.sweep.subdir leads out of the sweep's folder, to {folder.resolve()}")
+            name = str(folder.resolve().relative_to(self.sweep.resolve()))
             if name in taken:
                 raise SettingError(
                     f"two jobs would share the folder {folder}; put what they differ in into hydra.sweep.subdir, or "

@@ -32,11 +32,13 @@ def resume(words: Sequence[str]) -> runs.Result:
         SettingError: there is nothing to resume, it is in use, or a changed setting would make it another run.
     """
     folder, changes = _read(words)
+    allowed = changes.pop("allow_targets", [])
     with ExitStack() as held:
         if (folder.parent / lock.NAME).exists():  # a job of a sweep: the sweep may be at work on it
             held.enter_context(lock.locked(folder.parent))
         held.enter_context(lock.locked(folder))
-        start, saved = _saved(folder)
+        runs.check_inside(folder)
+        start, saved = _saved(folder, allowed)
         config = _changed(saved, changes, len(start["history"]) if start else 0)
         if (ended := _ended(folder, config, start)) is not None:
             return ended
@@ -59,7 +61,7 @@ def _read(words: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     if not folder.is_dir():
         raise SettingError(f"resume={folder} is not a folder; give a run's, as in resume=outputs/wine/<date_time>")
     for name in given:
-        if name not in MAY_CHANGE:
+        if name not in (*MAY_CHANGE, "allow_targets"):
             raise SettingError(
                 f"{name} cannot change when a run is resumed, for it would be another run; {' and '.join(MAY_CHANGE)} "
                 "can. Start a new run without resume= instead"
@@ -67,14 +69,14 @@ def _read(words: Sequence[str]) -> tuple[Path, dict[str, Any]]:
     return folder, {name: o.value() for name, o in given.items()}
 
 
-def _saved(folder: Path) -> tuple[dict[str, Any] | None, Config]:
+def _saved(folder: Path, allowed: list[str]) -> tuple[dict[str, Any] | None, Config]:
     """What last.ckpt holds, or None, and the run's settings."""
     paths = runs.RunFolder(folder)
     if paths.last.is_file():
         from mlplab.training import checkpoints
 
         start = checkpoints.load(paths.last)
-        return start, checkpoints.config_of(start, paths.last)
+        return start, checkpoints.config_of(start, paths.last, allowed)
     composed = folder / ".hydra" / "config.yaml"
     if not composed.is_file():
         raise SettingError(f"{folder} holds neither checkpoints/last.ckpt nor .hydra/config.yaml: no run to resume")
@@ -82,7 +84,7 @@ def _saved(folder: Path) -> tuple[dict[str, Any] | None, Config]:
 
     from mlplab.compose import to_config
 
-    return None, to_config(OmegaConf.load(composed))
+    return None, to_config(OmegaConf.merge(OmegaConf.load(composed), {"allow_targets": allowed}))
 
 
 def _changed(config: Config, changes: dict[str, Any], done: int) -> Config:

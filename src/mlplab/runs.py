@@ -18,6 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from mlplab.config.base import SettingError
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -117,6 +119,18 @@ def write_atomic(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def check_inside(folder: Path) -> None:
+    """Refuse a run folder from which a link leads out: it may be a stranger's, and a run writes into it.
+
+    Raises:
+        SettingError: a file or folder in it is a link to somewhere else.
+    """
+    root = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and root not in path.resolve().parents:
+            raise SettingError(f"{path} is a link that leads out of {folder}; replace it by what it leads to")
 
 
 def remove_torn(folder: Path) -> None:

@@ -5,7 +5,13 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-IMMATERIAL: Any = {"name": True, "logger": True, "on_error": True, "trainer": {"checkpoint_seconds"}}
+IMMATERIAL: Any = {
+    "name": True,
+    "logger": True,
+    "on_error": True,
+    "allow_targets": True,
+    "trainer": {"checkpoint_seconds"},
+}
 """Settings that say where a run is kept and how it is watched; the trained weights do not depend on them."""
 
 

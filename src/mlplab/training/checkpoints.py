@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +95,12 @@ def last_content(
     }
 
 
-def config_of(checkpoint: dict[str, Any], path: Path) -> Config:
-    """The Config that a best.ckpt was trained with."""
+def config_of(checkpoint: dict[str, Any], path: Path, allow_targets: Sequence[str] = ()) -> Config:
+    """The Config that a checkpoint was trained with.
+
+    Args:
+        allow_targets: packages whose functions it may name; its own list does not count, for it may be a stranger's.
+    """
     if checkpoint.get("format") != FORMAT:
         raise SettingError(f"{path} has format {checkpoint.get('format')!r}; this mlplab reads format {FORMAT}")
-    return parse(checkpoint["config"])
+    return parse({**checkpoint["config"], "allow_targets": list(allow_targets)})
