@@ -6,13 +6,19 @@ import csv
 import json
 import os
 import random
+import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from scripts.command import refusal, script
+from scripts.command import ROOT, refusal, script
 from scripts.killed import assert_same_training, kill_during, start, table, wait_for
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mlplab.evaluate import evaluate
+from mlplab.training import checkpoints
 
 LONG = ("data=digits", "trainer.checkpoint_seconds=0.05")
 RUNS = {
@@ -199,3 +205,48 @@ def test_a_run_in_use_is_not_resumed_by_another_process(tmp_path: Path) -> None:
         process.communicate()
     status, screen, _ = kill_during("resume=run", cwd=tmp_path, file="run/metrics.csv", after=4, signum=signal.SIGINT)
     assert status == 130, f"the dead hold no lock: {screen}"
+
+
+ROOMY = ("data=digits", "trainer.max_epochs=200", "trainer.checkpoint_seconds=0.05", "logger=csv")
+
+
+def test_no_room_to_write_ends_the_run_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the disk; last.ckpt grows with its history until it is too large."""
+    limited = f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, {LIMIT})); "
+    limited += "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    words = [str(ROOT / "src" / "train.py"), *ROOMY, "hydra.run.dir=run"]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")} | {"OMP_NUM_THREADS": "1"}
+    env |= {"PYTHONPATH": str(ROOT / "src")}
+    run = subprocess.run([sys.executable, "-c", limited, *words], cwd=tmp_path, env=env, capture_output=True, text=True)
+    ends_well_without_room(run, tmp_path / "run", tmp_path)
+
+
+def test_a_full_disk_ends_the_run_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(small)]
+    if os.getuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("only root can mount a small disk")
+    try:
+        run = script("train", *ROOMY, f"hydra.run.dir={small / 'run'}", cwd=tmp_path)
+        ends_well_without_room(run, small / "run", tmp_path)
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+LIMIT = 70_000
+
+
+def ends_well_without_room(run: subprocess.CompletedProcess[str], folder: Path, cwd: Path) -> None:
+    assert run.returncode == 1, (run.stdout, run.stderr)
+    assert "no room to write" in run.stderr
+    assert "resume=" in run.stderr
+    assert "Traceback" not in run.stderr
+    kept = checkpoints.load(folder / "checkpoints" / "last.ckpt")
+    assert 0 < kept["epochs"] == len(kept["history"]) < 200
+    assert evaluate(folder).metrics["val"]["accuracy"] > 0.5
+    assert list(folder.rglob("*.part")) == []
+    shutil.copytree(folder, cwd / "moved")
+    again = script("train", f"resume={cwd / 'moved'}", cwd=cwd)
+    assert again.returncode == 0, again.stderr
+    assert len(table(cwd / "moved")) == 200

@@ -81,6 +81,11 @@ def run(
         _write_failure(folder, values, started)
         if isinstance(error, SystemExit):
             raise RuntimeError(what) from error
+        if isinstance(error, OSError) and error.errno in runs.FULL:
+            raise runs.DiskFull(
+                f"no room to write in {folder} ({error.strerror}); what was written before is whole. Make room, then: "
+                f"python src/train.py resume={folder}"
+            ) from error
         raise
     return result
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -85,6 +86,13 @@ class Result:
         """What a search looks at: the metric that the setting `objective` names; NaN if the run failed."""
         value = self.values.get("objective")
         return math.nan if value is None and self.status in ("diverged", "failed") else value
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DiskFull(OSError):
+    """There is no room to write: the disk is full, or a quota or limit is reached."""
 
 
 _flush_each: ContextVar[bool] = ContextVar("flush_each", default=True)

@@ -158,7 +158,7 @@ class EventFile:
     def flush(self) -> None:
         """Append the buffered events to the file."""
         if self._pending:
-            with self.path.open("ab", buffering=0) as file:
+            with self.path.open("ab") as file:  # buffered: writes all or raises, as on a full disk
                 self.position += file.write(_records(self._pending))
         self._pending, self._size, self._flushed = [], 0, time.monotonic()
 
