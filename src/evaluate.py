@@ -13,7 +13,7 @@ def main(values: DictConfig) -> None:
         from mlplab.evaluate import evaluate
         from mlplab.reports.summary import show_scores
 
-        result = evaluate(folder)
+        result = evaluate(folder, list(values.allow_targets))
         show_scores(result.title, result.metrics, result.rows)
 
 

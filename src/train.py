@@ -1,5 +1,9 @@
-"""Train a network: `python src/train.py optimizer=adam model.hidden=64`; `-m` sweeps; `--help` lists the options."""
+"""Train a network: `python src/train.py optimizer=adam model.hidden=64`; `-m` sweeps; `--help` lists the options.
 
+`python src/train.py resume=<run folder>` goes on with a run that was killed or interrupted.
+"""
+
+import sys
 from pathlib import Path
 
 import hydra
@@ -7,26 +11,29 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from mlplab.cli import job, plain_errors
+from mlplab.cli import finish, job, plain_errors
+from mlplab.resume import resume, wanted
 
 
 def train(values: DictConfig) -> float | None:
     with job():
         from mlplab.compose import to_config
         from mlplab.experiment import run
-        from mlplab.reports.summary import show
+        from mlplab.lock import locked
 
         hydra_values = HydraConfig.get()
-        in_sweep = hydra_values.mode == RunMode.MULTIRUN
-        result = run(to_config(values), Path(hydra_values.runtime.output_dir), progress=True, in_sweep=in_sweep)
-        show(result)
-        if result.status != "completed" and not in_sweep:
-            raise SystemExit(1)
+        in_sweep, folder = hydra_values.mode == RunMode.MULTIRUN, Path(hydra_values.runtime.output_dir)
+        with locked(folder):
+            result = run(to_config(values), folder, progress=True, in_sweep=in_sweep)
+        finish(result, in_sweep)
     return result.objective
 
 
 train.batch_function = "mlplab.sweeps.run.run_batch"  # type: ignore[attr-defined]  # read by hydra/launcher=fused
 
 if __name__ == "__main__":
-    with plain_errors():
-        hydra.main(version_base="1.3", config_path="../conf", config_name="train")(train)()
+    with plain_errors(own=["resume"]):
+        if wanted(sys.argv[1:]):
+            finish(resume(sys.argv[1:]))
+        else:
+            hydra.main(version_base="1.3", config_path="../conf", config_name="train")(train)()

@@ -34,6 +34,13 @@ def setting(values: Any, name: str, example: str) -> Path:
     return Path(str(values[name]))
 
 
+def _leave_at_once(status: int) -> NoReturn:
+    """End without the interpreter's own end: clearing away torch and Lightning takes it seconds."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 @contextmanager
 def plain_errors(own: Iterable[str] = ()) -> Iterator[None]:
     """Turn exceptions into one message: status 2 for a person's mistake, 1 for a failed run, 130 for Ctrl-C.
@@ -63,7 +70,11 @@ def plain_errors(own: Iterable[str] = ()) -> Iterator[None]:
 
         refuse(explain_hydra(error, own))
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        _leave_at_once(130)
+    except SystemExit as leaving:
+        if leaving.code == 143:  # SIGTERM
+            _leave_at_once(143)
+        raise
     except Exception as error:
         if full:
             raise
@@ -79,6 +90,15 @@ def plain_errors(own: Iterable[str] = ()) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+def finish(result: Any, in_sweep: bool = False) -> None:
+    """Show what a run came to; leave with status 1 if it did not complete and is no job of a sweep."""
+    from mlplab.reports.summary import show
+
+    show(result)
+    if result.status != "completed" and not in_sweep:
+        raise SystemExit(1)
 
 
 @contextmanager
@@ -123,7 +143,8 @@ class CheckSettings:
         node, overrides = config.hydra[mode], config.hydra.overrides
         wanted = Path(str(node.dir))
         try:
-            folder = claim(wanted, exact=_given(config, f"hydra.{mode}.dir"), mode=mode)
+            again = mode == "sweep" and str(config.hydra.launcher.get("_target_", "")).endswith(".FusedLauncher")
+            folder = claim(wanted, exact=_given(config, f"hydra.{mode}.dir"), mode=mode, again=again)
         except SettingError as error:
             refuse(str(error))
         unresolved: Any = OmegaConf.to_container(node, resolve=False)
@@ -142,12 +163,13 @@ def _given(config: Any, key: str) -> bool:
     return any(re.match(rf"\+*{re.escape(key)}=", str(o)) for o in config.hydra.overrides.hydra)
 
 
-def claim(folder: Path, exact: bool, mode: str = "run") -> Path:
+def claim(folder: Path, exact: bool, mode: str = "run", again: bool = False) -> Path:
     """Make a run folder (or, with mode `sweep`, a sweep's folder) that nobody else has.
 
     Args:
         folder: the wanted folder.
         exact: the person named it: refuse a folder in use instead of taking a neighbouring name.
+        again: a named folder with the jobs of a sweep may take the jobs of another command.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     for attempt in range(1000):
@@ -158,8 +180,10 @@ def claim(folder: Path, exact: bool, mode: str = "run") -> Path:
         except FileExistsError:
             if not exact:
                 continue
-            if candidate.is_dir() and not any(candidate.iterdir()):
-                return candidate
+            if candidate.is_dir():
+                names = {path.name for path in candidate.iterdir()}
+                if not names or (again and ("jobs.json" in names or names <= {".lock", "multirun.yaml"})):
+                    return candidate
             raise SettingError(
                 f"hydra.{mode}.dir={folder} is not empty, and a run never writes over another; choose another folder"
             ) from None

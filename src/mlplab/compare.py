@@ -6,6 +6,7 @@ import math
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mlplab.config.base import SettingError
@@ -34,7 +35,7 @@ def answer(chosen: Compare) -> None:
     if chosen.best or chosen.retrain:
         print(f"the winner again: {shlex.join(['python', 'src/train.py', *winner(found.cells[0])])}")
     if chosen.ensemble:
-        show_ensemble(found, chosen.ensemble)
+        show_ensemble(found, chosen.ensemble, chosen.allow_targets)
     if chosen.retrain:
         retrain(found, chosen.retrain, places[0] / "retrained")
 
@@ -123,10 +124,10 @@ def best_runs(comparison: Comparison, n: int) -> list[Run]:
     return [run for _, run in scored[:n]]
 
 
-def show_ensemble(comparison: Comparison, n: int) -> None:
+def show_ensemble(comparison: Comparison, n: int, allow_targets: Sequence[str]) -> None:
     """Print the scores of the average of the n best runs' probabilities, beside those of the best one."""
     chosen = best_runs(comparison, n)
-    scores = ensemble([run.folder for run in chosen])
+    scores = ensemble([run.folder for run in chosen], allow_targets)
     name = comparison.metric.partition("/")[2]
     rows = [
         (part, of_part.get(name), chosen[0].score(f"{part}/{name}"), of_part["accuracy"], of_part["log_loss"])
@@ -136,7 +137,7 @@ def show_ensemble(comparison: Comparison, n: int) -> None:
     show_table(f"average of the {n} best runs' probabilities", head, rows)
 
 
-def ensemble(folders: list[Path]) -> dict[str, dict[str, float]]:
+def ensemble(folders: list[Path], allow_targets: Sequence[str] = ()) -> dict[str, dict[str, float]]:
     """Scores of the mean of several runs' probabilities, on the parts whose rows are the same in all of them.
 
     Raises:
@@ -148,7 +149,7 @@ def ensemble(folders: list[Path]) -> dict[str, dict[str, float]]:
     from mlplab.training.evaluation import score
     from mlplab.training.metrics import compute
 
-    loaded = [load(folder) for folder in folders]
+    loaded = [load(folder, allow_targets) for folder in folders]
     first = loaded[0].prepared
     found = {}
     for name, part in first.parts.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,13 +51,13 @@ class Evaluation:
     rows: dict[str, int]
 
 
-def load(folder: Path) -> Loaded:
+def load(folder: Path, allow_targets: Sequence[str] = ()) -> Loaded:
     """Rebuild the network of a run folder with its best weights, and its data.
 
     Raises:
         SettingError: the folder is no run folder, a file is damaged, or the data is no longer what it was.
     """
-    run = restore(folder)
+    run = restore(folder, allow_targets)
     prepared = prepare(run.config.data, dtype_of(run.config))
     if prepared.fingerprint != run.fingerprint:
         raise SettingError(
@@ -66,9 +67,9 @@ def load(folder: Path) -> Loaded:
     return Loaded(run, prepared)
 
 
-def evaluate(folder: Path) -> Evaluation:
+def evaluate(folder: Path, allow_targets: Sequence[str] = ()) -> Evaluation:
     """Scores on every part, the numbers of the run's result.json."""
-    run = load(folder)
+    run = load(folder, allow_targets)
     weights = losses.class_weights(run.config.loss, run.prepared.parts["train"].y, run.prepared.n_classes)
     metrics = {
         name: score(run.network, part, run.config, run.prepared.n_classes, weights).metrics

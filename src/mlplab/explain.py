@@ -103,7 +103,7 @@ def explain(chosen: Explain) -> Explained:
         SettingError: the run cannot be read, its part has no rows, or a column does not exist.
     """
     folder = Path(chosen.run)
-    loaded = load(folder)
+    loaded = load(folder, chosen.allow_targets)
     run = loaded.restored
     is_image = isinstance(run.config.data, ImageSettings)
     columns = patches(shape_of(run.feature_names), chosen.patch) if is_image else columns_of(run)

@@ -67,7 +67,7 @@ def export(chosen: Export) -> Exported:
     file = Path(chosen.output) if chosen.output else RunFolder(Path(chosen.run)).path / f"model.{chosen.format}"
     about = Path(f"{file}.json")
     _check_files(file, about, chosen)
-    loaded = load(Path(chosen.run))
+    loaded = load(Path(chosen.run), chosen.allow_targets)
     run, raw = loaded.restored, loaded.raw("train")[: chosen.check_rows]
     described = describe_input(run)
     served = Served(run).eval()

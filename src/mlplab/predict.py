@@ -73,7 +73,7 @@ def predict(chosen: Predict) -> Predicted:
     _check_output(output, chosen)
     if not Path(chosen.input).exists():
         raise SettingError(f"input={chosen.input} does not exist")
-    run = restore(Path(chosen.run))
+    run = restore(Path(chosen.run), chosen.allow_targets)
     chunks, share = _of_images(run, chosen) if run.schema is None else _of_table(run, run.schema, chosen)
     told = Predicted(output)
     with _one_thread_each(), written_whole(output) as file, _progress(share) as advance:

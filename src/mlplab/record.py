@@ -83,8 +83,14 @@ def wants_pictures(config: Config, in_sweep: bool) -> TensorBoardLogger | None:
     return chosen if isinstance(chosen, TensorBoardLogger) and (chosen.in_sweeps or not in_sweep) else None
 
 
-def make_board(config: Config, prepared: Prepared, folder: Path, in_sweep: bool) -> Board | None:
-    """The run's TensorBoard events, if the logger is tensorboard."""
+def make_board(
+    config: Config, prepared: Prepared, folder: Path, in_sweep: bool, epochs: int | None = None
+) -> Board | None:
+    """The run's TensorBoard events, if the logger is tensorboard.
+
+    Args:
+        epochs: epochs that a resumed run has behind it.
+    """
     if not isinstance(config.logger, TensorBoardLogger):
         return None
     pictures = wants_pictures(config, in_sweep)
@@ -104,6 +110,7 @@ def make_board(config: Config, prepared: Prepared, folder: Path, in_sweep: bool)
         boundary=boundary if pictures and pictures.figures and _is_plane(prepared) else None,
         example=train.inputs(train.x[:2]) if pictures and pictures.graph else None,
         dead=partial(dead_units, x=train.inputs(train.x[:ROWS_PROBED])) if pictures else None,
+        epochs=epochs,
     )
 
 
@@ -113,7 +120,9 @@ def _is_plane(prepared: Prepared) -> bool:
     return prepared.n_features == 2 and schema is not None and schema.n_numbers == 2
 
 
-def make_gallery(config: Config, prepared: Prepared, board: Board | None, in_sweep: bool) -> Gallery | None:
+def make_gallery(
+    config: Config, prepared: Prepared, board: Board | None, in_sweep: bool, resumed: bool = False
+) -> Gallery | None:
     """The pictures of image data in the run's TensorBoard events; samples as the first step sees them."""
     pictures = wants_pictures(config, in_sweep)
     if board is None or pictures is None or not pictures.images or not isinstance(config.data, ImageSettings):
@@ -125,7 +134,7 @@ def make_gallery(config: Config, prepared: Prepared, board: Board | None, in_swe
     if config.augmentation.chosen:
         address = addresses(config.augmentation, config.seed, 0)
         augmented = augment(samples, config.augmentation, address).numpy()
-    return Gallery(board.file, samples.numpy(), augmented, board.every)
+    return Gallery(board.file, samples.numpy(), augmented, board.every, resumed)
 
 
 def write_end(

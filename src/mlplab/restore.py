@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,15 +47,18 @@ class Restored:
             return probabilities(logits_of(self.network, inputs))
 
 
-def restore(folder: Path) -> Restored:
+def restore(folder: Path, allow_targets: Sequence[str] = ()) -> Restored:
     """Rebuild the network of a run folder with its best weights.
+
+    Args:
+        allow_targets: modules whose code the run's own settings may name, beside those that are always allowed.
 
     Raises:
         SettingError: the folder is no run folder, or a file is damaged.
     """
     path = RunFolder(folder).best
     checkpoint = checkpoints.load(path)
-    config = checkpoints.config_of(checkpoint, path)
+    config = checkpoints.config_of(checkpoint, path, allow_targets)
     network = build(config, len(checkpoint["feature_names"]), checkpoint["n_outputs"], checkpoint["categories"])
     network.load_state_dict(checkpoint["network"])
     preprocess: nn.Module

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pydantic_core
+
+from mlplab.config.base import SettingError
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,13 @@ class Result:
         return math.nan if value is None and self.status in ("diverged", "failed") else value
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class DiskFull(OSError):
+    """There is no room to write: the disk is full, or a quota or limit is reached."""
+
+
 _flush_each: ContextVar[bool] = ContextVar("flush_each", default=True)
 
 
@@ -119,7 +129,7 @@ def write_atomic(path: Path, content: bytes) -> None:
 def written_whole(path: Path) -> Iterator[BinaryIO]:
     """A file to write to that gets its name when all is written; after an error nothing of it is left."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's own mode would hide the record from one's colleagues
         with os.fdopen(handle, "wb") as file:
@@ -131,6 +141,24 @@ def written_whole(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def check_inside(folder: Path) -> None:
+    """Refuse a run folder from which a link leads out: it may be a stranger's, and a run writes into it.
+
+    Raises:
+        SettingError: a file or folder in it is a link to somewhere else.
+    """
+    root = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and root not in path.resolve().parents:
+            raise SettingError(f"{path} is a link that leads out of {folder}; replace it by what it leads to")
+
+
+def remove_torn(folder: Path) -> None:
+    """Remove what a killed `write_atomic` left beside the files of a run folder."""
+    for path in folder.rglob(".*.part"):
+        path.unlink(missing_ok=True)
 
 
 @cache
@@ -168,9 +196,18 @@ def read_result(folder: Path) -> Result:
         raise ValueError(f"{path} is damaged ({error}); train again, or evaluate the run to score it anew") from None
 
 
+def finished(folder: Path) -> Result | None:
+    """The result of a run that came to an end of its own; None where it failed, was interrupted or never was."""
+    try:
+        result = read_result(folder)
+        return result if result.status in ("completed", "diverged") else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 def discard_if_empty(folder: Path) -> None:
     """Remove a run's or sweep's folder in which nothing but the composed config was written."""
-    composed = (".hydra", "multirun.yaml")
+    composed = (".hydra", "multirun.yaml", ".lock")
     if folder.is_dir() and all(p.name in composed or p.suffix == ".log" for p in folder.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
         with contextlib.suppress(OSError):  # its parent, outputs/<name>, unless it holds other runs

@@ -16,7 +16,9 @@ from hydra_plugins.mlplab_launcher._compose import Composer
 from hydra_plugins.mlplab_launcher._planned import Planned, Planner
 from mlplab.config import parse
 from mlplab.config.base import SettingError
-from mlplab.runs import discard_if_empty
+from mlplab.ledger import Ledger
+from mlplab.lock import locked
+from mlplab.runs import discard_if_empty, finished, flushed_together, write_atomic
 
 SHOWN_MISTAKES = 3
 
@@ -37,35 +39,73 @@ class BatchReturn(JobReturn):
 
 
 def launch_batch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[JobReturn]:
-    """Run all jobs of one launch through the launcher's batch function.
+    """Run all jobs of one launch through the launcher's batch function; alone in the sweep's folder.
 
     Raises:
         SettingError: a job's settings are wrong; nothing has been written or trained.
     """
     sweep = Path(str(launcher.config.hydra.sweep.dir))
-    before = HydraConfig.instance().cfg
+    with locked(sweep):
+        return _launch(launcher, job_overrides, first)
+
+
+def _launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[JobReturn]:
+    """Plan every job, find those that the folder has from before, and run the others.
+
+    Raises:
+        SettingError: a job's settings are wrong; nothing has been written or trained.
+    """
+    sweep = Path(str(launcher.config.hydra.sweep.dir))
+    composed = HydraConfig.instance().cfg
     try:
         planner = Planner(Composer(launcher.config, launcher.hydra_context.config_loader))
         planned = [planner.plan(overrides, first + i) for i, overrides in enumerate(job_overrides)]
         checked = _check(planned)
+        ledger = Ledger(sweep)
+        keys = ledger.keys(checked)
+        numbers = ledger.numbers(keys, first)
+        planned = [
+            job if job.number == number else planner.plan(job.overrides, number)
+            for job, number in zip(planned, numbers, strict=True)
+        ]
+        launches = ledger.add(keys, numbers, [job.folder for job in planned])
     except Exception:  # a setting that is wrong, or one that Hydra cannot compose
         discard_if_empty(sweep)
         raise
     finally:
-        HydraConfig.instance().cfg = before
+        HydraConfig.instance().cfg = composed
     subdir = launcher.config.hydra.output_subdir
-    for job in planned:
-        _open(job, subdir)
+    with flushed_together():
+        for job in planned:
+            if finished(job.folder) is None:
+                _open(job, subdir)
+    if before := sum(finished(job.folder) is not None for job in planned):
+        print(f"{before} of {len(planned)} jobs finished before", flush=True)
     returns = [BatchReturn(job, subdir) for job in planned]
     callbacks = _Callbacks(launcher)
     callbacks.start(returns)
     most = None if launcher.max_jobs == "auto" else int(launcher.max_jobs)
     batch = get_method(launcher.batch_function)
-    outcomes = batch(checked, [job.folder for job in planned], max_jobs=most, workers=launcher.workers)
-    for done, outcome in zip(returns, outcomes, strict=True):
+    outcomes: list[Any] = [None] * len(planned)
+    for launch in sorted(set(launches)):
+        which = [i for i, of in enumerate(launches) if of == launch]
+        folders = [planned[i].folder for i in which]
+        try:
+            found = batch([checked[i] for i in which], folders, max_jobs=most, workers=launcher.workers)
+        except (KeyboardInterrupt, SystemExit):
+            done = sum(finished(job.folder) is not None for job in planned)
+            print(
+                f"\ninterrupted; {done} of {len(planned)} jobs are done; to go on, the same command with "
+                f"hydra.sweep.dir={sweep}",
+                file=sys.stderr,
+            )
+            raise
+        for i, outcome in zip(which, found, strict=True):
+            outcomes[i] = outcome
+    for returned, outcome in zip(returns, outcomes, strict=True):
         failed = isinstance(outcome, Exception)
-        done.status = JobStatus.FAILED if failed else JobStatus.COMPLETED
-        done.return_value = outcome if failed else outcome.objective
+        returned.status = JobStatus.FAILED if failed else JobStatus.COMPLETED
+        returned.return_value = outcome if failed else outcome.objective
     callbacks.end(returns)
     _tell(outcomes, planned, sweep)
     return list(returns)
@@ -91,7 +131,7 @@ def _open(job: Planned, subdir: str | None) -> None:
     inside.mkdir(parents=True, exist_ok=True)
     if subdir is not None:
         for name, text in job.files.items():
-            (inside / name).write_text(text, encoding="utf-8")
+            write_atomic(inside / name, text.encode())
 
 
 class _Callbacks:

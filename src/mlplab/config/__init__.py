@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import NonNegativeInt, ValidationError, model_validator
 
@@ -15,6 +15,7 @@ from mlplab.config.messages import explain
 from mlplab.config.network import WRITTEN_OUT, Activation, CustomModel, Initialization, Linear, Model, NumpyMlp
 from mlplab.config.optimization import Lbfgs, Optimizer, Scheduler
 from mlplab.config.tables import TableFile
+from mlplab.config.targets import refused
 from mlplab.config.training import Accelerator, Logger, Loss, Regularization, Trainer
 
 __all__ = ["Config", "SettingError", "parse"]
@@ -31,6 +32,10 @@ class Config(Settings):
     """Seed of the initial weights, the order of the rows and every random draw of the training."""
     objective: str
     """What a sweep or search looks at, as part/metric: never of the test part."""
+    on_error: Literal["continue", "stop", "retry"]
+    """What a sweep does when a job fails: go on with the others, start no more, or try it once again."""
+    allow_targets: list[str]
+    """Packages, besides your own code, whose functions `target` may name; a saved run's own list does not count."""
     data: Data
     model: Model
     activation: Activation
@@ -55,6 +60,8 @@ class Config(Settings):
         self._check_numpy()
         self._check_embedding()
         self._check_first_step()
+        for why in refused(self, self.allow_targets):
+            raise ValueError(why)
         return self
 
     def _check_objective(self) -> None:

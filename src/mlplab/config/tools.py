@@ -54,6 +54,8 @@ class Compare(Settings):
     """Train the winner again with the seeds 0 to so many less one, and compare those."""
     ensemble: NonNegativeInt
     """Score the average of so many of the best runs' probabilities."""
+    allow_targets: list[str]
+    """Packages whose functions the run's own settings may name, besides your own code."""
 
 
 class Export(Settings):
@@ -61,6 +63,8 @@ class Export(Settings):
 
     run: str
     """The run folder."""
+    allow_targets: list[str]
+    """Packages whose functions the run's own settings may name, besides your own code."""
     format: Literal["onnx", "pt2"]
     """ONNX, which onnxruntime and others run, or torch.export's archive, which torch alone runs."""
     output: str | None
@@ -78,6 +82,8 @@ class Predict(Settings):
 
     run: str
     """The run folder."""
+    allow_targets: list[str]
+    """Packages whose functions the run's own settings may name, besides your own code."""
     input: str
     """A table with the columns that the run was trained on, in any order; of an image run, a folder of files."""
     output: str
@@ -101,6 +107,8 @@ class Explain(Settings):
 
     run: str
     """The run folder."""
+    allow_targets: list[str]
+    """Packages whose functions the run's own settings may name, besides your own code."""
     part: Literal["val", "test"]
     """The part whose rows are shuffled; the training part would show what was learnt by heart too."""
     metric: Literal["accuracy", "balanced_accuracy", "precision", "recall", "f1", "auroc", "log_loss", "ece"]

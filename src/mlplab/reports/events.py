@@ -43,6 +43,7 @@ class EventFile:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.flush_secs = flush_secs
         self.closed = False
+        self.position = 0
         self._pending = [struct.pack("<cd15s", b"\x09", now, b"\x1a\x0dbrain.Event:2")]  # wall_time, file_version
         self._size = self._step = 0
         self.path.touch(exist_ok=False)
@@ -144,6 +145,11 @@ class EventFile:
         self._add_summary(Summary(value=values), self._step)
         self.add_scalars({tag: value for tag, value in metrics.items() if math.isfinite(value)}, self._step)
 
+    def add_restart(self, step: int) -> None:
+        """Tell a TensorBoard that watches to forget what it has seen of this run from ``step`` on."""
+        now = struct.pack("<cd", b"\x09", time.time())
+        self._append(now + b"\x10" + _varint(step) + b"\x3a\x02\x08\x01", step)  # session_log: START
+
     def add_custom_scalars_layout(self, layout: Mapping[str, Mapping[str, tuple[str, list[str]]]]) -> None:
         """Lay out the CUSTOM SCALARS tab: category -> chart -> ("Multiline", tags) or ("Margin", 3 tags)."""
         self._add_summary(_layout(json.dumps(layout)), 0)
@@ -151,8 +157,8 @@ class EventFile:
     def flush(self) -> None:
         """Append the buffered events to the file."""
         if self._pending:
-            with self.path.open("ab", buffering=0) as file:
-                file.write(_records(self._pending))
+            with self.path.open("ab") as file:  # buffered: writes all or raises, as on a full disk
+                self.position += file.write(_records(self._pending))
         self._pending, self._size, self._flushed = [], 0, time.monotonic()
 
     def close(self) -> None:
@@ -179,6 +185,15 @@ class EventFile:
         self._step = max(self._step, step)
         if self._size > 1 << 20 or time.monotonic() - self._flushed >= self.flush_secs:
             self.flush()
+
+
+def cut(folder: Path, positions: Mapping[str, int]) -> None:
+    """Cut the event files of ``folder`` back to ``positions``, bytes of each file by its name; others are removed."""
+    for path in folder.glob("events.out.tfevents.*"):
+        if path.name not in positions:
+            path.unlink()
+        elif path.stat().st_size > positions[path.name]:
+            os.truncate(path, positions[path.name])
 
 
 def _numpy(values: Any) -> NDArray[Any]:

@@ -111,11 +111,16 @@ class Gallery:
         samples: training images, uint8 of shape (images, channels, height, width).
         augmented: the same images as training saw them in its first step, or None.
         every: epochs between two pictures of the first layer.
+        resumed: the run goes on, and its samples have been written.
     """
 
-    def __init__(self, file: EventFile, samples: Pixels, augmented: Pixels | None, every: int) -> None:
+    def __init__(
+        self, file: EventFile, samples: Pixels, augmented: Pixels | None, every: int, resumed: bool = False
+    ) -> None:
         self.file, self.every = file, every
         self.shape = samples.shape[1:]
+        if resumed:
+            return
         file.add_image("images/samples", grid(samples), 0)
         if augmented is not None:
             file.add_image("images/augmentation", before_after(samples, augmented), 0)

@@ -33,6 +33,7 @@ class Board:
         boundary: draws the decision boundary as it stands, for two-feature data, or None.
         example: rows to trace the network's graph with, or None to leave the graph out.
         dead: the share of dead units of each layer of a network, as scalars, or None.
+        epochs: epochs that a run that goes on has behind it, with their events in the folder.
     """
 
     def __init__(
@@ -44,12 +45,17 @@ class Board:
         boundary: Any = None,
         example: Any = None,
         dead: Any = None,
+        epochs: int | None = None,
     ) -> None:
         self.file = EventFile(folder)
         self.config, self.histograms, self.boundary, self.example = config, histograms, boundary, example
         self.dead = dead
         self.every = max(1, round(max_epochs / SNAPSHOTS))
         self.last_step = 0
+        if epochs is not None:
+            self.last_step = max(epochs - 1, 0)
+            self.file.add_restart(epochs)
+            return
         self.file.add_text("config", "```json\n" + pydantic_core.to_json(config, indent=2).decode() + "\n```", 0)
         self.file.add_custom_scalars_layout(LAYOUT)
 
@@ -92,6 +98,11 @@ class Board:
                 self.file.add_pr_curve(f"precision_recall/{class_names[c]}", targets == c, probs[:, c], self.last_step)
         final = {f"hparams/{part}_{name}": v for part, of_part in metrics.items() for name, v in of_part.items()}
         self.file.add_hparams(flat(self.config), final)
+
+    def position(self) -> dict[str, int]:
+        """Put on disk what is buffered; the bytes of the event file so far, by its name."""
+        self.file.flush()
+        return {self.file.path.name: self.file.position}
 
     def graph(self, network: Any) -> None:
         """Write the graph of a network on the CPU, if the run wants it; after the training, which it would delay."""

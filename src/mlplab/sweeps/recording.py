@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mlplab import record, runs
+from mlplab.reports.events import cut
 from mlplab.sweeps.fused import FusedTraining, Trained
 from mlplab.training import checkpoints, losses
 from mlplab.training.history import Fitted, MetricsFile
@@ -33,6 +34,8 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
     started = time.perf_counter()
     job, history = trained.job, trained.history
     config, prepared, paths = job.config, job.prepared, runs.RunFolder(job.folder)
+    runs.remove_torn(job.folder)
+    cut(job.folder, {})  # what a killed process wrote of this job
     n_rows = len(prepared.parts["train"])
     fitted = Fitted(
         network=None,
@@ -51,8 +54,6 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
         epoch, value = fitted.best_epoch, trained.selection.best
         best = checkpoints.best_content(config, prepared, trained.best, n_outputs, epoch, value)
         checkpoints.save(best, paths.best)
-        if trained.diverged is None:
-            checkpoints.save_last(_last(trained), paths.last)
     if config.logger.name != "none" and history:
         file = MetricsFile(paths.metrics)
         file.extend(history)
@@ -61,6 +62,8 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
     if board:
         for row in history:
             board.on_epoch(row, None, wall_time=began + row["seconds"])
+    if history and trained.diverged is None:
+        checkpoints.save_last(_last(trained, board.position() if board else {}), paths.last)
     values = record.beginning(config) | record.outcome(config, prepared, fitted, trained.scores)
     record.write_end(config, prepared, fitted, trained.scores, job.folder, board, None, in_sweep=True)
     writing = time.perf_counter() - started
@@ -72,7 +75,7 @@ def _is_parameter(name: str) -> bool:
     return name.endswith(("weight", "bias"))
 
 
-def _last(trained: Trained) -> dict[str, Any]:
+def _last(trained: Trained, events: dict[str, int]) -> dict[str, Any]:
     settings = trained.job.config.optimizer
     names = TORCH_NAMES.get(settings.name, {})
     steps = torch.tensor(trained.history[-1]["step"], dtype=torch.float32)
@@ -92,4 +95,6 @@ def _last(trained: Trained) -> dict[str, Any]:
         trained.selection.state_dict(),
         trained.history,
         trained.best,
+        trained.job.prepared.fingerprint,
+        events=events,
     )

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
+import traceback
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mlplab import runs
+from mlplab import record, runs
 from mlplab.config import Config, SettingError
 from mlplab.config.network import CustomModel
 from mlplab.data.prepared import Prepared, prepare
 from mlplab.models.build import dtype_of
+from mlplab.signals import Interrupted, interruptible
 from mlplab.sweeps import recording
-from mlplab.sweeps.fused import FusedTraining
+from mlplab.sweeps.bar import Bar
+from mlplab.sweeps.fused import FusedTraining, Trained
 from mlplab.sweeps.plan import Group, Job, alone_because, plan
 from mlplab.sweeps.workers import run_in_workers
 from mlplab.training import devices
@@ -32,49 +35,167 @@ CACHE_BYTES = 4 << 20
 MOST_IN_CHUNK = 4096
 
 
+Tell = Callable[[str, dict[int, Any]], None]
+
+
+class NotStarted(RuntimeError):
+    """A job that on_error=stop kept from starting."""
+
+
 def run_batch(
-    configs: Sequence[Config], folders: Sequence[Path], max_jobs: int | None = None, workers: int = 1
+    configs: Sequence[Config],
+    folders: Sequence[Path],
+    max_jobs: int | None = None,
+    workers: int = 1,
+    tell: Tell = lambda what, jobs: None,
 ) -> list[Outcome]:
     """Train all jobs of a sweep; each has its own folder and its own outcome, whatever becomes of the others.
+
+    A job whose folder holds the result of an earlier training is not trained again.
 
     Args:
         max_jobs: at most so many networks at once; None chooses by the caches or the device's memory.
         workers: processes to spread the jobs over.
+        tell: told `begin` (job numbers) before jobs train and `done` (their outcomes) after.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM; what is finished stays, and the same call does the rest.
     """
-    if workers > 1 and len(configs) > 1:
-        return run_in_workers(configs, folders, max_jobs, min(workers, len(configs)))
-    outcomes: list[Outcome | None] = [None] * len(configs)
-    jobs: list[Job] = []
-    alone: list[tuple[int, str]] = []
-    prepared: dict[str, Prepared | SettingError] = {}
-    for number, (config, folder) in enumerate(zip(configs, folders, strict=True)):
-        if reason := alone_because(config):
-            alone.append((number, reason))
-            continue
-        address = f"{config.data.model_dump_json(exclude={'batch_size'})} {dtype_of(config)}"
-        if address not in prepared:
-            prepared[address] = _prepare(config)
-        found = prepared[address]
+    before = [runs.finished(folder) for folder in folders]
+    if all(before):
+        return [result for result in before if result is not None]
+    try:
+        with interruptible():
+            if workers > 1 and len(configs) > 1:
+                return run_in_workers(configs, folders, max_jobs, min(workers, len(configs)))
+            return _Batch(configs, folders, before, max_jobs, tell).run()
+    except Interrupted as error:
+        error.leave()
+
+
+class _Batch:
+    """The jobs of one call, in this process."""
+
+    def __init__(
+        self,
+        configs: Sequence[Config],
+        folders: Sequence[Path],
+        before: Sequence[runs.Result | None],
+        max_jobs: int | None,
+        tell: Tell,
+    ) -> None:
+        self.configs, self.folders, self.max_jobs, self.tell = configs, folders, max_jobs, tell
+        self.outcomes: list[Outcome | None] = list(before)
+        self.alone: list[tuple[int, str]] = []
+        self.stopped_by: int | None = None
+
+    def run(self) -> list[Outcome]:
+        """Outcomes of all jobs, in their order."""
+        groups, _ = plan(self._jobs())
+        _announce(groups, self.alone)
+        bar = Bar(groups)
+        for group in groups:
+            self._group(group, bar)
+        bar.close()
+        for number, _ in self.alone:
+            if self._may_start([number]):
+                self.tell("begin", {number: None})
+                self._end({number: _run_alone(self.configs[number], self.folders[number])})
+        return [o if o is not None else RuntimeError("the job was lost") for o in self.outcomes]
+
+    def _jobs(self) -> list[Job]:
+        """The jobs that can be fused, finished ones too; the others go to `alone`."""
+        jobs: list[Job] = []
+        prepared: dict[str, Prepared | SettingError] = {}
+        for number, (config, folder) in enumerate(zip(self.configs, self.folders, strict=True)):
+            reason = alone_because(config)
+            if reason is None:
+                address = f"{config.data.model_dump_json(exclude={'batch_size'})} {dtype_of(config)}"
+                if address not in prepared:
+                    prepared[address] = _prepare(config)
+                found = prepared[address]
+                try:
+                    if isinstance(found, SettingError):
+                        raise found
+                    check_fits(config, found)
+                    config = devices.with_precision(config, devices.resolve(config.accelerator), found)
+                except SettingError as error:
+                    self.outcomes[number] = self.outcomes[number] or _refused(folder, error)
+                    continue
+                if (reason := alone_because(config)) is None:
+                    assert isinstance(found, Prepared)
+                    jobs.append(Job(config, folder, found, number))
+                    continue
+            if self.outcomes[number] is None:
+                self.alone.append((number, reason))
+        return jobs
+
+    def _may_start(self, numbers: Sequence[int]) -> bool:
+        if self.stopped_by is not None:
+            for number in numbers:
+                self.outcomes[number] = NotStarted(f"not started: job {self.stopped_by} failed and on_error=stop")
+        return self.stopped_by is None
+
+    def _end(self, outcomes: dict[int, Outcome]) -> None:
+        for number, outcome in outcomes.items():
+            self.outcomes[number] = outcome
+            if isinstance(outcome, Exception) and self.configs[number].on_error == "stop":
+                self.stopped_by = number
+        self.tell("done", dict(outcomes))
+
+    def _group(self, group: Group, bar: Bar) -> None:
         try:
-            if isinstance(found, SettingError):
-                raise found
-            check_fits(config, found)
-            config = devices.with_precision(config, devices.resolve(config.accelerator), found)
-            if reason := alone_because(config):
-                alone.append((number, reason))
-            else:
-                jobs.append(Job(config, folder, found, number))
+            device = torch.device(devices.resolve(group.jobs[0].config.accelerator))
         except SettingError as error:
-            outcomes[number] = _refused(folder, error)
-    groups, _ = plan(jobs)
-    _announce(groups, alone)
-    bar = Bar(groups)
-    for group in groups:
-        _run_group(group, max_jobs, outcomes, bar)
-    bar.close()
-    for number, _ in alone:
-        outcomes[number] = _run_alone(configs[number], folders[number])
-    return [o if o is not None else RuntimeError("the job was lost") for o in outcomes]
+            self._end({job.number: _refused(job.folder, error) for job in group.jobs})
+            return
+        waiting, retried = list(group.jobs), False
+        size = self.max_jobs or chunk_size(group, device)
+        while waiting:
+            chunk, rest = waiting[:size], waiting[size:]
+            missing = [job for job in chunk if self.outcomes[job.number] is None]
+            if not missing or not self._may_start([job.number for job in missing]):
+                bar.chunk_done(len(chunk))
+                waiting = rest
+                continue
+            self.tell("begin", {job.number: None for job in missing})
+            began = time.time()
+            try:
+                # finished jobs of a chunk train along, unrecorded: the last bits depend on whom a network is with
+                training = FusedTraining(chunk, device, bar.report)
+                results = training.run()
+            except Exception as error:
+                if out_of_memory(error) and len(chunk) > 1:
+                    size = len(chunk) // 2  # and again with half as many
+                    print(f"{len(chunk)} networks at once do not fit the memory: trying {size}", flush=True)
+                    continue
+                if chunk[0].config.on_error == "retry" and not retried:
+                    retried = True
+                    continue
+                self._end({job.number: failed(job.config, job.folder, error) for job in missing})
+                waiting = rest
+                continue
+            with runs.flushed_together():
+                numbers = {job.number for job in missing}
+                self._end({t.job.number: _write(t, training, began) for t in results if t.job.number in numbers})
+            bar.chunk_done(len(chunk))
+            waiting, retried = rest, False
+
+
+def _write(trained: Trained, training: FusedTraining, began: float) -> Outcome:
+    try:
+        return recording.write(trained, training, began)
+    except Exception as error:  # a full disk
+        return failed(trained.job.config, trained.job.folder, error)
+
+
+def failed(config: Config, folder: Path, error: Exception) -> Exception:
+    """Leave a result.json that says why a job failed, if the disk has room for it."""
+    told = "".join(traceback.format_exception(error))
+    failure = {"message": f"{type(error).__name__}: {error}", "traceback": told}
+    with suppress(OSError):
+        runs.write_result(folder, record.beginning(config) | {"failure": failure})
+    return error
 
 
 def _prepare(config: Config) -> Prepared | SettingError:
@@ -87,40 +208,6 @@ def _prepare(config: Config) -> Prepared | SettingError:
 def _refused(folder: Path, error: SettingError) -> SettingError:
     runs.discard_if_empty(folder)
     return error
-
-
-def _run_group(group: Group, max_jobs: int | None, outcomes: list[Outcome | None], bar: Bar) -> None:
-    try:
-        device = torch.device(devices.resolve(group.jobs[0].config.accelerator))
-    except SettingError as error:
-        for job in group.jobs:
-            outcomes[job.number] = _refused(job.folder, error)
-        return
-    waiting = list(group.jobs)
-    size = max_jobs or chunk_size(group, device)
-    while waiting:
-        chunk, rest = waiting[:size], waiting[size:]
-        began = time.time()
-        try:
-            training = FusedTraining(chunk, device, bar.report)
-            results = training.run()
-        except Exception as error:
-            if out_of_memory(error) and len(chunk) > 1:
-                size = len(chunk) // 2  # and again with half as many
-                print(f"{len(chunk)} networks at once do not fit the memory: trying {size}", flush=True)
-                continue
-            for job in chunk:
-                outcomes[job.number] = error
-            waiting = rest
-            continue
-        with runs.flushed_together():
-            for trained in results:
-                try:
-                    outcomes[trained.job.number] = recording.write(trained, training, began)
-                except OSError as error:
-                    outcomes[trained.job.number] = error
-        bar.chunk_done(len(chunk))
-        waiting = rest
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -148,10 +235,26 @@ def chunk_size(group: Group, device: torch.device) -> int:
 def _run_alone(config: Config, folder: Path) -> Outcome:
     from mlplab.experiment import run  # imports Lightning, which a wholly fused sweep does without
 
+    for attempt in (1, 2):
+        try:
+            return run(config, folder, in_sweep=True, start=_left(folder))
+        except Exception as error:
+            if attempt == 2 or config.on_error != "retry" or isinstance(error, SettingError):
+                return error
+    raise AssertionError
+
+
+def _left(folder: Path) -> dict[str, Any] | None:
+    """What a killed or interrupted job can go on from; one that failed begins again, its code may have changed."""
+    from mlplab.training import checkpoints
+
+    paths = runs.RunFolder(folder)
+    if not paths.last.is_file() or (paths.result.is_file() and runs.read_result(folder).status == "failed"):
+        return None
     try:
-        return run(config, folder, in_sweep=True)
-    except Exception as error:
-        return error
+        return checkpoints.load(paths.last)
+    except SettingError:
+        return None
 
 
 def _announce(groups: list[Group], alone: list[tuple[int, str]]) -> None:
@@ -163,43 +266,6 @@ def _announce(groups: list[Group], alone: list[tuple[int, str]]) -> None:
     for reason, count in Counter(reason for _, reason in alone).items():
         parts.append(f"{count} alone because {reason}")
     print("; ".join(parts), flush=True)
-
-
-class Bar:
-    """Progress over the epochs of all jobs: jobs, epochs and the best score so far."""
-
-    def __init__(self, groups: list[Group]) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(file=sys.stderr)
-        columns = (TextColumn("{task.fields[text]}"), BarColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, auto_refresh=False, disable=not console.is_terminal)
-        self._jobs = sum(len(g.jobs) for g in groups)
-        total = sum(len(g.jobs) * g.jobs[0].config.trainer.max_epochs for g in groups)
-        self._task = self._bar.add_task("", total=total, text="")
-        self._done = self._finished = 0
-        self._epoch = 0
-        self._drawn = 0.0
-        self._bar.start()
-
-    def report(self, epoch: int, networks: int, best: float) -> None:
-        """An epoch of the current chunk is done."""
-        self._done += networks
-        if time.monotonic() - self._drawn < 0.1:
-            return
-        self._drawn = time.monotonic()
-        score = "" if math.isnan(best) else f", best {best:.4f}"
-        text = f"{self._finished} of {self._jobs} jobs, {networks} training, epoch {epoch}{score}"
-        self._bar.update(self._task, completed=self._done, text=text, refresh=True)
-
-    def chunk_done(self, jobs: int) -> None:
-        """The current chunk is written."""
-        self._finished += jobs
-
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        self._bar.stop()
 
 
 def objective(outcome: Any) -> float | None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +21,102 @@ def shares(configs: Sequence[Config], workers: int) -> list[list[int]]:
     return [sorted(order[i : i + size]) for i in range(0, len(order), size)]
 
 
+class WorkerDied(RuntimeError):
+    """The process that trained a job ended without a word."""
+
+
+@dataclass
+class _Worker:
+    process: Any
+    part: list[int]
+    """Numbers of the jobs that it was given."""
+    training: set[int] = field(default_factory=set)
+    """Those that it has begun and not ended."""
+
+
+class _Pool:
+    """Worker processes, each with a pipe on which it says what it begins and what it has done."""
+
+    def __init__(self, configs: Sequence[Config], folders: Sequence[Path], max_jobs: int | None, n: int) -> None:
+        self.configs, self.folders, self.max_jobs, self.n = configs, folders, max_jobs, n
+        self.outcomes: list[Any] = [None] * len(configs)
+        self.context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
+        self.running: dict[Connection, _Worker] = {}
+
+    def start(self, part: list[int]) -> None:
+        """A process for some jobs."""
+        here, there = self.context.Pipe(duplex=False)
+        configs, folders = [self.configs[i] for i in part], [self.folders[i] for i in part]
+        arguments = there, configs, folders, self.max_jobs, len(self.running), self.n
+        process = self.context.Process(target=_share, args=arguments)
+        process.start()
+        there.close()
+        self.running[here] = _Worker(process, part)
+
+    def follow(self) -> None:
+        """Listen until all workers have ended; a dead one's other jobs go to a new one."""
+        from mlplab.sweeps.run import NotStarted
+
+        while self.running:
+            for ready in wait(list(self.running)):
+                assert isinstance(ready, Connection)
+                worker = self.running[ready]
+                try:
+                    what, jobs = ready.recv()
+                except EOFError:
+                    del self.running[ready]
+                    self._ended(worker)
+                    continue
+                told = {worker.part[i]: outcome for i, outcome in jobs.items()}
+                if what == "begin":
+                    worker.training = set(told)
+                    continue
+                worker.training -= told.keys()
+                for i, outcome in told.items():
+                    self.outcomes[i] = outcome
+                    if self.configs[i].on_error == "stop" and isinstance(outcome, Exception):
+                        self.kill()
+                        why = f"not started: job {i} failed and on_error=stop"
+                        self.outcomes = [NotStarted(why) if o is None else o for o in self.outcomes]
+
+    def _ended(self, worker: _Worker) -> None:
+        from mlplab.sweeps.run import failed
+
+        worker.process.join()
+        code = worker.process.exitcode
+        how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with status {code}"
+        lost = [i for i in worker.part if self.outcomes[i] is None]
+        guilty = [i for i in lost if i in worker.training] or lost
+        for i in guilty:
+            error = WorkerDied(f"the process that trained it {how}")
+            self.outcomes[i] = failed(self.configs[i], self.folders[i], error)
+        if len(guilty) < len(lost):  # finished jobs go along: the others train with whom they would have trained
+            self.start([i for i in worker.part if not isinstance(self.outcomes[i], Exception)])
+
+    def kill(self) -> None:
+        """End all workers."""
+        for worker in self.running.values():
+            worker.process.kill()
+            worker.process.join()
+        self.running.clear()
+
+
 def run_in_workers(configs: Sequence[Config], folders: Sequence[Path], max_jobs: int | None, workers: int) -> list[Any]:
-    """Outcomes of all jobs, in their order; a worker that dies takes only its own share with it."""
+    """Outcomes of all jobs, in their order; a worker that dies takes only the jobs with it that it was training."""
     parts = shares(configs, workers)
-    outcomes: list[Any] = [None] * len(configs)
-    context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
-    with ProcessPoolExecutor(len(parts), mp_context=context) as pool:
-        futures = [
-            pool.submit(_share, [configs[i] for i in part], [folders[i] for i in part], max_jobs, w, len(parts))
-            for w, part in enumerate(parts)
-        ]
-        for part, future in zip(parts, futures, strict=True):
-            try:
-                found: list[Any] = future.result()
-            except BrokenProcessPool:
-                found = [RuntimeError("the worker process died before the job was written")] * len(part)
-            for i, outcome in zip(part, found, strict=True):
-                outcomes[i] = outcome
-    return outcomes
+    pool = _Pool(configs, folders, max_jobs, len(parts))
+    try:
+        for part in parts:
+            pool.start(part)
+        pool.follow()
+    finally:
+        pool.kill()
+    return pool.outcomes
 
 
-def _share(configs: list[Config], folders: list[Path], max_jobs: int | None, worker: int, workers: int) -> list[Any]:
+def _share(
+    pipe: Connection, configs: list[Config], folders: list[Path], max_jobs: int | None, worker: int, workers: int
+) -> None:
     import torch
 
     from mlplab.sweeps.run import run_batch
@@ -48,8 +124,19 @@ def _share(configs: list[Config], folders: list[Path], max_jobs: int | None, wor
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
     if torch.cuda.is_available():
         torch.cuda.set_device(worker % torch.cuda.device_count())
-    outcomes = run_batch(configs, folders, max_jobs)
-    return [RuntimeError(str(o)) if isinstance(o, Exception) and not _travels(o) else o for o in outcomes]
+
+    def tell(what: str, jobs: dict[int, Any]) -> None:
+        pipe.send((what, {i: _travelling(outcome) for i, outcome in jobs.items()}))
+
+    try:
+        outcomes = run_batch(configs, folders, max_jobs, tell=tell)
+    except KeyboardInterrupt:
+        os._exit(130)  # the first process has been told too
+    tell("done", dict(enumerate(outcomes)))
+
+
+def _travelling(outcome: Any) -> Any:
+    return RuntimeError(str(outcome)) if isinstance(outcome, Exception) and not _travels(outcome) else outcome
 
 
 def _travels(error: Exception) -> bool:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import json
 import math
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +106,17 @@ def last_content(
     selection: dict[str, Any],
     history: list[dict[str, float]],
     best: dict[str, torch.Tensor],
+    fingerprint: str,
+    groups: list[dict[str, Any]] | None = None,
+    events: dict[str, int] | None = None,
 ) -> dict[str, Any]:
     """The state of a training after an epoch. No generator's state: every draw is a function of seed and step.
 
     Args:
         optimizer: for each parameter, in the network's order, the optimizer's state under torch's names.
+        fingerprint: of the data.
+        groups: settings of the parameter groups, of an optimizer that changes them itself.
+        events: bytes of each TensorBoard file, by its name.
     """
     return {
         "format": FORMAT,
@@ -120,11 +128,19 @@ def last_content(
         "selection": selection,
         "history": history,
         "best": best,
+        "fingerprint": fingerprint,
+        "groups": groups,
+        "events": events or {},
+        "command": " ".join(sys.argv),
     }
 
 
-def config_of(checkpoint: dict[str, Any], path: Path) -> Config:
-    """The Config that a best.ckpt was trained with."""
+def config_of(checkpoint: dict[str, Any], path: Path, allow_targets: Sequence[str] = ()) -> Config:
+    """The Config that a checkpoint was trained with.
+
+    Args:
+        allow_targets: packages whose functions it may name; its own list does not count, for it may be a stranger's.
+    """
     if checkpoint.get("format") != FORMAT:
         raise SettingError(f"{path} has format {checkpoint.get('format')!r}; this mlplab reads format {FORMAT}")
-    return parse(checkpoint["config"])
+    return parse({**checkpoint["config"], "allow_targets": list(allow_targets)})

@@ -54,6 +54,7 @@ class Classifier(L.LightningModule):
         self._l1, self._l2 = losses.penalty_factors(config.regularization)
         self._reseed = config.model.name == "custom"  # a person's own layers may draw from torch's generator
         self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.resumed: dict[str, Any] | None = None
         self.after_step: Callable[[int, int, int], None] = lambda epoch, batch, n_batches: None
         # classes instead of probabilities as targets: the same loss in a fifth of the time
         self._plain_targets = (
@@ -169,6 +170,9 @@ class Classifier(L.LightningModule):
         )
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
+        if self.resumed:
+            states, groups = self.resumed["optimizer"], self.resumed["groups"]
+            optimizers.restore(optimizer, self.network.parameters(), states, groups)
         return optimizer
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:

@@ -18,6 +18,8 @@ from mlplab.training.evaluation import score
 from mlplab.training.history import Diverged, MetricsFile, Row, likely_cause
 from mlplab.training.selection import Selection
 
+CAPTURE_SECONDS = 0.25
+
 
 class Observer(Protocol):
     """Somebody who watches a training: a progress bar, TensorBoard."""
@@ -37,7 +39,10 @@ class EpochEnd(L.Callback):
 
     Args:
         save_best: writes best.ckpt from (weights, epoch, value).
-        main: whether this is the process that writes files.
+        start: what last.ckpt holds, of a training that goes on.
+
+    The state at the end of an epoch is copied every CAPTURE_SECONDS or so and written to last.ckpt less often; an
+    interrupted training writes the newest copy. What followed it is trained again with the same draws.
     """
 
     def __init__(
@@ -49,16 +54,28 @@ class EpochEnd(L.Callback):
         save_best: Callable[[dict[str, Tensor], int, float], None],
         checkpoint_seconds: float,
         write_metrics: bool,
+        start: dict[str, Any] | None = None,
     ) -> None:
         self.prepared, self.folder, self.selection, self.observers = prepared, folder, selection, observers
         self.save_best, self.checkpoint_seconds = save_best, checkpoint_seconds
         self.history: list[Row] = []
         self.best_weights: dict[str, Tensor] = {}
         self._unsaved_best = False
-        self._started = self._written = time.monotonic()
-        self._csv = MetricsFile(folder.metrics) if folder and write_metrics else None
+        self._earlier_events: dict[str, int] = {}
+        self._captured: dict[str, Any] | None = None
+        self._started = self._written = self._captured_at = time.monotonic()
+        if start is not None:
+            self.history, self.best_weights = list(start["history"]), start["best"]
+            selection.load_state_dict(start["selection"])
+            self._earlier_events = start["events"]
+            self._unsaved_best = bool(self.best_weights)  # best.ckpt may be of an epoch that is trained again
+            self._started -= self.history[-1]["seconds"] if self.history else 0.0
+        self._csv = MetricsFile(folder.metrics, self.history) if folder and write_metrics else None
         val = prepared.parts["val"]
         self.val = val if len(val) else None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._capture(trainer)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -96,27 +113,54 @@ class EpochEnd(L.Callback):
             observer.on_epoch(row, pl_module)
         if self.selection.stop:
             trainer.should_stop = True
-        if time.monotonic() - self._written >= self.checkpoint_seconds:
-            self.write(trainer)
+        now = time.monotonic()
+        due = now - self._written >= self.checkpoint_seconds
+        if due or now - self._captured_at >= CAPTURE_SECONDS:
+            self._capture(trainer)
+        if due:
+            self._save()
 
     def write(self, trainer: L.Trainer) -> None:
-        """Write the checkpoints: the best first, so that a kill in between leaves two that fit together."""
+        """Write the checkpoints as the training stands."""
+        self._capture(trainer)
+        self._save()
+
+    def write_captured(self) -> None:
+        """Write the checkpoints as the training stood when it was last copied."""
+        self._save()
+
+    def _capture(self, trainer: L.Trainer) -> None:
         if self.folder is None:
             return
-        self.write_best()
         classifier = trainer.lightning_module
         assert isinstance(classifier, Classifier)
         optimizer, network = trainer.optimizers[0], classifier.network
-        content = checkpoints.last_content(
+        events = dict(self._earlier_events)
+        for observer in self.observers:
+            events |= getattr(observer, "position", dict)()
+        own_groups = classifier.config.optimizer.name == "custom"
+        self._captured = checkpoints.last_content(
             classifier.config,
-            {k: v.detach().cpu() for k, v in network.state_dict().items()},
-            [_on_cpu(optimizer.state.get(p, {})) for p in network.parameters() if p.requires_grad],
+            _copied(network.state_dict()),
+            [_copied(optimizer.state.get(p, {})) for p in network.parameters() if p.requires_grad],
             classifier.plateau.state_dict(),
             self.selection.state_dict(),
-            self.history,
+            list(self.history),
             self.best_weights,
+            self.prepared.fingerprint,
+            [_copied({k: v for k, v in g.items() if k != "params"}) for g in optimizer.param_groups]
+            if own_groups
+            else None,
+            events,
         )
-        checkpoints.save_last(content, self.folder.last)
+        self._captured_at = time.monotonic()
+
+    def _save(self) -> None:
+        """The best first: a kill in between leaves a best.ckpt that the resumed training writes anew."""
+        if self.folder is None or self._captured is None:
+            return
+        self.write_best()
+        checkpoints.save_last(self._captured, self.folder.last)
         self._written = time.monotonic()
 
     def write_best(self) -> None:
@@ -140,11 +184,11 @@ class EpochEnd(L.Callback):
             observer.close()
 
 
-def _on_cpu(state: Any) -> Any:
+def _copied(state: Any) -> Any:
     if isinstance(state, Tensor):
-        return state.detach().cpu()
+        return state.detach().to("cpu", copy=True)
     if isinstance(state, dict):
-        return {name: _on_cpu(value) for name, value in state.items()}
+        return {name: _copied(value) for name, value in state.items()}
     if isinstance(state, list):
-        return [_on_cpu(value) for value in state]
+        return [_copied(value) for value in state]
     return state

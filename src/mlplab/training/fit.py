@@ -20,6 +20,7 @@ from mlplab.data.batches import Batches, Blocks, Streamed
 from mlplab.data.prepared import Prepared
 from mlplab.models.build import build
 from mlplab.runs import RunFolder
+from mlplab.signals import Interrupted
 from mlplab.training import checkpoints, devices, losses
 from mlplab.training.checks import check_fits
 from mlplab.training.classifier import Classifier
@@ -29,13 +30,21 @@ from mlplab.training.selection import Selection
 from mlplab.training.threads import threads_for
 
 
-def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | None, observers: list[Observer]) -> Fitted:
+def fit(
+    config: Config,
+    prepared: Prepared,
+    device: str,
+    folder: RunFolder | None,
+    observers: list[Observer],
+    start: dict[str, Any] | None = None,
+) -> Fitted:
     """Train the network that a Config describes.
 
     Args:
         device: from `devices.resolve`.
         folder: where checkpoints and metrics.csv go; None writes nothing.
         observers: told of each batch and epoch.
+        start: what last.ckpt holds, to go on from there.
 
     Raises:
         SettingError: the settings do not fit the data or the machine.
@@ -65,6 +74,10 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
     weights = losses.class_weights(config.loss, prepared.parts["train"].y, prepared.n_classes)
     classifier = Classifier(network, config, prepared.n_classes, weights, n_batches, train.preprocess)
     classifier.automatic_optimization = not in_blocks
+    if start is not None:
+        network.load_state_dict(start["network"])
+        classifier.plateau.load_state_dict(start["plateau"])
+        classifier.resumed = start
 
     def save_best(state: dict[str, Tensor], epoch: int, value: float) -> None:
         assert folder is not None
@@ -79,6 +92,7 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
         save_best,
         config.trainer.checkpoint_seconds,
         write_metrics=config.logger.name != "none",
+        start=start,
     )
     classifier.after_step = epochs.on_step
     diverged: Diverged | None = None
@@ -86,17 +100,25 @@ def fit(config: Config, prepared: Prepared, device: str, folder: RunFolder | Non
     with quiet_lightning(), threads_for(n_parameters * batches.batch_size):
         trainer = make_trainer(config, device, epochs, in_blocks)
         batches.epoch = lambda: trainer.current_epoch
+        seconds = epochs.history[-1]["seconds"] if epochs.history else 0.0
         started = time.perf_counter()
+        progress: Any = trainer.fit_loop.epoch_progress.current
+        progress.ready = progress.started = progress.processed = progress.completed = len(epochs.history)
         try:
-            trainer.fit(classifier, loader, weights_only=True)
-            if main:
+            if not epochs.selection.stop:  # early stopping has ended it before
+                trainer.fit(classifier, loader, weights_only=True)
+            if main and trainer.optimizers:
                 epochs.write(trainer)
         except Diverged as error:
             diverged = error
             epochs.write_best()
+        except Interrupted:
+            if main:
+                epochs.write_captured()
+            raise
         finally:
             epochs.close()
-        seconds = time.perf_counter() - started
+        seconds += time.perf_counter() - started
     network.cpu()
     if epochs.best_weights:
         network.load_state_dict(epochs.best_weights)

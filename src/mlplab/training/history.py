@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -10,6 +12,7 @@ from typing import TextIO
 from torch import Tensor, nn
 
 from mlplab.config import Config
+from mlplab.runs import write_atomic
 
 Row = dict[str, float]
 """One epoch: the columns of metrics.csv."""
@@ -63,11 +66,20 @@ def likely_cause(config: Config, before: list[float], history: list[Row]) -> str
 
 
 class MetricsFile:
-    """metrics.csv: a header and one row an epoch, on disk as soon as the epoch has ended."""
+    """metrics.csv: a header and one row an epoch, on disk as soon as the epoch has ended.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        before: rows of the epochs that a resumed training has behind it; what else the file holds is dropped.
+    """
+
+    def __init__(self, path: Path, before: Sequence[Row] = ()) -> None:
         self.path = path
         self._file: TextIO | None = None
+        if before:
+            buffer = io.StringIO(newline="")
+            _write(buffer, before, header=True)
+            write_atomic(path, buffer.getvalue().encode())
+            self._file = path.open("a", newline="")
 
     def append(self, row: Row) -> None:
         """Write one row; the first one gives the columns."""
@@ -75,14 +87,20 @@ class MetricsFile:
 
     def extend(self, rows: list[Row]) -> None:
         """Write rows."""
+        header = self._file is None
         if self._file is None:
-            self._file = self.path.open("a", newline="")
-            csv.writer(self._file).writerow(rows[0])
-        for row in rows:  # numbers need no quotes
-            self._file.write(",".join(["" if v != v else repr(v) for v in row.values()]) + "\r\n")
+            self._file = self.path.open("w", newline="")
+        _write(self._file, rows, header)
         self._file.flush()
 
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
             self._file.close()
+
+
+def _write(file: TextIO, rows: Sequence[Row], header: bool) -> None:
+    if header:
+        csv.writer(file).writerow(rows[0])
+    for row in rows:  # numbers need no quotes; NaN is empty
+        file.write(",".join(["" if v != v else repr(v) for v in row.values()]) + "\r\n")

@@ -76,6 +76,27 @@ def build(settings: Any, parameters: Iterable[nn.Parameter], fused: bool = True)
     return OPTIMIZERS[settings.name](settings, chosen, fused)
 
 
+def restore(
+    optimizer: Optimizer,
+    parameters: Iterable[nn.Parameter],
+    states: list[dict[str, Any]],
+    groups: list[dict[str, Any]] | None,
+) -> None:
+    """Give an optimizer the state that a checkpoint kept.
+
+    Args:
+        states: of each parameter that trains, in the network's order, under torch's names.
+        groups: settings of the parameter groups, where the optimizer changes them itself.
+    """
+    of_parameter = dict(zip((p for p in parameters if p.requires_grad), states, strict=True))
+    ordered = [p for group in optimizer.param_groups for p in group["params"]]
+    content = optimizer.state_dict()
+    content["state"] = {i: of_parameter[p] for i, p in enumerate(ordered) if of_parameter[p]}
+    for group, kept in zip(content["param_groups"], groups or (), strict=groups is not None):
+        group.update(kept)
+    optimizer.load_state_dict(content)
+
+
 class Together(Optimizer):
     """Several optimizers, each with its own parameters, behaving as one."""
 
