@@ -48,7 +48,13 @@ def compare(folder: Path, rows: int, repeats: int, save: bool) -> None:
     table, told = folder / "rows.csv", folder / "told.csv"
     write_rows(table, rows)
     chosen = Predict(
-        run=str(trained.folder), input=str(table), output=str(told), keep="auto", overwrite=True, on_bad_file="error"
+        run=str(trained.folder),
+        input=str(table),
+        output=str(told),
+        keep="auto",
+        overwrite=True,
+        on_bad_file="error",
+        allow_targets=[],
     )
     probs = [pa.array(p) for p in chunk_of_probabilities(CHUNK)]
     classes = pa.array(["0", "1"] * (CHUNK // 2))

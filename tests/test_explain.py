@@ -25,6 +25,7 @@ FAST = ("accelerator=cpu", "logger=none", "trainer.max_epochs=20")
 SETTINGS = {
     "part": "val",
     "metric": "accuracy",
+    "allow_targets": [],
     "repeats": 5,
     "rows": 10000,
     "seed": 0,

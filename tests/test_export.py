@@ -23,6 +23,7 @@ from mlplab.training.evaluation import score
 
 FAST = ("accelerator=cpu", "logger=none", "trainer.max_epochs=2")
 SETTINGS = {
+    "allow_targets": [],
     "format": "onnx",
     "output": None,
     "overwrite": False,

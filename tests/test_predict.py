@@ -42,7 +42,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def told(run: Path, given: Path, output: Path, **settings: Any) -> list[dict[str, str]]:
-    values = {"keep": "auto", "overwrite": False, "on_bad_file": "error", **settings}
+    values = {"allow_targets": [], "keep": "auto", "overwrite": False, "on_bad_file": "error", **settings}
     predict(Predict(run=str(run), input=str(given), output=str(output), **values))
     return read_csv(output)
 

@@ -175,9 +175,7 @@ def test_ctrl_c_and_sigterm_end_within_a_second_with_a_checkpoint(signum: int, s
     done = len(table(tmp_path / "run"))
     run = script("train", f"resume={tmp_path / 'run'}", "--help", cwd=tmp_path)
     assert run.returncode == 2, "resume takes no flags"
-    import torch
-
-    kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
+    kept = checkpoints.load(tmp_path / "run" / "checkpoints" / "last.ckpt")
     assert 0 < kept["epochs"] <= done
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()
 

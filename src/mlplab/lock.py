@@ -21,6 +21,9 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         SettingError: a living process holds it.
     """
+    if any(int(os.environ.get(rank, "0")) > 0 for rank in ("LOCAL_RANK", "NODE_RANK", "GROUP_RANK")):
+        yield  # a further process of one distributed run, whose first one holds the lock
+        return
     try:
         import fcntl
     except ImportError:

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from scripts.command import ROOT
 
+from mlplab.training import checkpoints
+
 TIMES = ("seconds", "samples_per_second", "command")
 """What may differ between a run and its like: times, and the words it was started with."""
 
@@ -74,7 +76,7 @@ def assert_same_training(folder: Path, like: Path, but: tuple[str, ...] = ()) ->
     """Checkpoints bitwise, metrics.csv and result.json but for the times, and for what `but` names."""
     but = (*but, "seconds", "events", "command")
     for name in ("best", "last"):
-        a, b = (torch.load(f / "checkpoints" / f"{name}.ckpt", weights_only=True) for f in (folder, like))
+        a, b = (checkpoints.load(f / "checkpoints" / f"{name}.ckpt") for f in (folder, like))
         assert _same(a, b, but), f"{name}.ckpt differs in {[k for k in a if not _same(a[k], b[k], but)]}"
     assert table(folder) == table(like)
     a, b = (json.loads((f / "result.json").read_text()) for f in (folder, like))

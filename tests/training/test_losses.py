@@ -139,6 +139,9 @@ def test_the_network_has_the_outputs_that_the_loss_needs(loss: str, n_classes: i
 
 @pytest.mark.parametrize("wrong", ["loss=bce", "loss.class_weights=[1,2]"])
 def test_a_loss_that_does_not_fit_custom_data_is_refused_once_it_is_read(wrong: str) -> None:
-    config = config_of("data=custom", "data.target=sklearn.datasets.load_iris", "+data.kwargs.return_X_y=true", wrong)
+    config = config_of(
+        "data=custom", "data.target=sklearn.datasets.load_iris", "+data.kwargs.return_X_y=true", wrong,
+        "allow_targets=[sklearn]",
+    )  # fmt: skip
     with pytest.raises(SettingError, match="data=custom has 3"):
         trained(config)
