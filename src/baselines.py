@@ -4,7 +4,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from mlplab.cli import job, plain_errors
+from mlplab.cli import job, whole_process
 from mlplab.config.tools import Baselines
 
 
@@ -28,5 +28,5 @@ def main(values: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    with plain_errors(Baselines.model_fields):
+    with whole_process(Baselines.model_fields):
         main()

@@ -3,7 +3,7 @@
 import hydra
 from omegaconf import DictConfig
 
-from mlplab.cli import job, plain_errors
+from mlplab.cli import job, whole_process
 from mlplab.config.tools import Compare
 
 
@@ -19,5 +19,5 @@ def main(values: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    with plain_errors(Compare.model_fields):
+    with whole_process(Compare.model_fields):
         main()

@@ -3,7 +3,7 @@
 import hydra
 from omegaconf import DictConfig
 
-from mlplab.cli import job, plain_errors, setting
+from mlplab.cli import job, setting, whole_process
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="evaluate")
@@ -18,5 +18,5 @@ def main(values: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    with plain_errors():
+    with whole_process():
         main()

@@ -3,7 +3,7 @@
 import hydra
 from omegaconf import DictConfig
 
-from mlplab.cli import job, plain_errors
+from mlplab.cli import job, whole_process
 from mlplab.config.tools import Explain
 
 SHOWN = 20
@@ -28,5 +28,5 @@ def main(values: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    with plain_errors(Explain.model_fields):
+    with whole_process(Explain.model_fields):
         main()

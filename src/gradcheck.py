@@ -3,7 +3,7 @@
 import hydra
 from omegaconf import DictConfig
 
-from mlplab.cli import job, plain_errors
+from mlplab.cli import job, whole_process
 from mlplab.config.tools import GradientCheck
 
 
@@ -27,5 +27,5 @@ def main(values: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    with plain_errors(GradientCheck.model_fields):
+    with whole_process(GradientCheck.model_fields):
         main()

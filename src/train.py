@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from mlplab.cli import finish, job, plain_errors
+from mlplab.cli import finish, job, whole_process
 from mlplab.resume import resume, wanted
 
 
@@ -32,7 +32,7 @@ def train(values: DictConfig) -> float | None:
 train.batch_function = "mlplab.sweeps.run.run_batch"  # type: ignore[attr-defined]  # read by hydra/launcher=fused
 
 if __name__ == "__main__":
-    with plain_errors(own=["resume"]):
+    with whole_process(own=["resume"]):
         if wanted(sys.argv[1:]):
             finish(resume(sys.argv[1:]))
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -71,6 +72,8 @@ def plain_errors(own: Iterable[str] = ()) -> Iterator[None]:
         refuse(explain_hydra(error, own))
     except KeyboardInterrupt:
         _leave_at_once(130)
+    except BrokenPipeError:  # whoever reads along, such as `| head`, has read enough
+        os._exit(141)
     except SystemExit as leaving:
         if leaving.code == 143:  # SIGTERM
             _leave_at_once(143)
@@ -90,6 +93,24 @@ def plain_errors(own: Iterable[str] = ()) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def whole_process(own: Iterable[str] = ()) -> Iterator[None]:
+    """`plain_errors` around all that a script does, and then its end: at once, not by the interpreter's own end,
+    which takes one to four seconds to clear away torch and Lightning."""
+    status = 0
+    try:
+        with plain_errors(own):
+            yield
+    except SystemExit as leaving:
+        if not isinstance(leaving.code, int | None):
+            raise
+        status = leaving.code or 0
+    if "torch._inductor" in sys.modules:  # a compiler's helper processes are ended by the interpreter's own end
+        raise SystemExit(status)
+    logging.shutdown()
+    _leave_at_once(status)
 
 
 def finish(result: Any, in_sweep: bool = False) -> None:

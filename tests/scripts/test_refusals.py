@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from scripts.command import refusal, script
+from scripts.command import ROOT, refusal, script
 
 MISTAKES = {
     "misspelt group": (["optimiser=adam"], ["optimiser", "'optimizer'"]),
@@ -106,3 +108,9 @@ def test_a_run_never_writes_over_another(tmp_path: Path) -> None:
 def test_evaluate_without_or_with_a_wrong_run(tmp_path: Path) -> None:
     assert "run=" in refusal(script("evaluate", cwd=tmp_path))
     assert "nowhere" in refusal(script("evaluate", "run=nowhere", cwd=tmp_path))
+
+
+def test_a_reader_who_has_read_enough_is_no_failure(tmp_path: Path) -> None:
+    line = f"{sys.executable} {ROOT / 'src' / 'train.py'} --cfg job | head -c 1"
+    done = subprocess.run(["bash", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
