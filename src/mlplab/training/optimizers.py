@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 
 from mlplab.config.base import SettingError
 from mlplab.dotted import locate
+from mlplab.training.adam import LeanAdam, LeanAdamW
 
 Parameters = list[nn.Parameter]
 
@@ -48,12 +49,8 @@ OPTIMIZERS: dict[str, Callable[[Any, Parameters, bool], Optimizer]] = {
     ),
     "rmsprop": lambda s, p, fused: torch.optim.RMSprop(p, s.lr, s.alpha, s.eps, s.weight_decay, s.momentum, s.centered),
     "adagrad": lambda s, p, fused: torch.optim.Adagrad(p, s.lr, s.lr_decay, s.weight_decay, eps=s.eps),
-    "adam": lambda s, p, fused: torch.optim.Adam(
-        p, s.lr, tuple(s.betas), s.eps, s.weight_decay, s.amsgrad, fused=fused
-    ),
-    "adamw": lambda s, p, fused: torch.optim.AdamW(
-        p, s.lr, tuple(s.betas), s.eps, s.weight_decay, s.amsgrad, fused=fused
-    ),
+    "adam": lambda s, p, fused: LeanAdam(p, s.lr, tuple(s.betas), s.eps, s.weight_decay, s.amsgrad, fused=fused),
+    "adamw": lambda s, p, fused: LeanAdamW(p, s.lr, tuple(s.betas), s.eps, s.weight_decay, s.amsgrad, fused=fused),
     "nadam": lambda s, p, fused: torch.optim.NAdam(p, s.lr, tuple(s.betas), s.eps, s.weight_decay, s.momentum_decay),
     "radam": lambda s, p, fused: torch.optim.RAdam(p, s.lr, tuple(s.betas), s.eps, s.weight_decay),
     "lbfgs": lambda s, p, fused: torch.optim.LBFGS(
