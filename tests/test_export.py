@@ -187,6 +187,7 @@ def test_a_module_that_cannot_be_traced_is_refused_with_the_reason(tmp_path: Pat
     assert not (tmp_path / "model.onnx").exists()
 
 
+@pytest.mark.slow
 def test_the_script_exports_a_run_of_a_fused_sweep_and_says_how_far_it_is_off(tmp_path: Path) -> None:
     sweep = script("train", "-m", "seed=0,1", "trainer.max_epochs=2", "logger=none", "hydra.sweep.dir=s", cwd=tmp_path)
     assert sweep.returncode == 0, sweep.stderr

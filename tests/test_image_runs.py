@@ -57,6 +57,7 @@ def test_pictures_can_be_left_out(tmp_path: Path) -> None:
     assert events.Tags()["images"] == []
 
 
+@pytest.mark.slow
 def test_batches_from_workers_train_the_same_network() -> None:
     weights = []
     for resident in ("auto", "true", "false"):
@@ -77,6 +78,7 @@ def test_on_a_gpu_both_places_of_the_data_train(resident: str, tmp_path: Path) -
     assert result.metrics["test"]["accuracy"] > 0.9
 
 
+@pytest.mark.slow
 def test_workers_serve_only_what_the_device_does_not_hold() -> None:
     of = {r: load_config("data=digits_images", f"data.device_resident={r}").data for r in ("auto", "true", "false")}
     part = prepare(of["auto"]).parts["train"]

@@ -223,6 +223,7 @@ def test_a_file_without_header_may_leave_the_label_out(tmp_path: Path) -> None:
     assert torch.equal(probs(found), kept_by_evaluate(tmp_path / "run")[:20])
 
 
+@pytest.mark.slow
 def test_a_job_of_a_fused_sweep_predicts_with_its_own_network(tmp_path: Path) -> None:
     sweep = script(
         "train", "-m", "seed=0,1", "data=iris", "trainer.max_epochs=3", "logger=none", "hydra.sweep.dir=s", cwd=tmp_path

@@ -50,6 +50,7 @@ def python_block(word: str) -> str:
     return str(block)
 
 
+@pytest.mark.slow
 def test_the_exported_file_runs_in_ten_lines_without_mlplab_and_torch(tmp_path: Path) -> None:
     trained = script("train", "logger=none", "hydra.run.dir=run", cwd=tmp_path)
     assert trained.returncode == 0, trained.stderr

@@ -180,6 +180,7 @@ def test_ctrl_c_and_sigterm_end_within_a_second_with_a_checkpoint(signum: int, s
     assert (tmp_path / "run" / "checkpoints" / "best.ckpt").is_file()
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -> None:
     arguments = (*LONG, "regularization=dropout", "trainer.max_epochs=40", "logger=csv")
     whole = script("train", *arguments, "hydra.run.dir=whole", cwd=tmp_path)
@@ -192,6 +193,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(tmp_path: Path) -
     assert_same_training(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_run_in_use_is_not_resumed_by_another_process(tmp_path: Path) -> None:
     process = start("data=digits", "trainer.max_epochs=5000", "hydra.run.dir=run", cwd=tmp_path)
     try:
@@ -208,6 +210,7 @@ def test_a_run_in_use_is_not_resumed_by_another_process(tmp_path: Path) -> None:
 ROOMY = ("data=digits", "trainer.max_epochs=200", "trainer.checkpoint_seconds=0.05", "logger=csv")
 
 
+@pytest.mark.slow
 def test_no_room_to_write_ends_the_run_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     """A limit on the size of files stands for the disk; last.ckpt grows with its history until it is too large."""
     limited = f"import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({LIMIT}, {LIMIT})); "
@@ -219,6 +222,7 @@ def test_no_room_to_write_ends_the_run_and_leaves_the_last_good_checkpoint(tmp_p
     ends_well_without_room(run, tmp_path / "run", tmp_path)
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()

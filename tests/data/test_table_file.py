@@ -234,6 +234,7 @@ def big(columns: int) -> str:
     return names + "".join(",".join(str((i * j) % 7) for j in range(columns)) + f",{i % 2}\n" for i in range(20))
 
 
+@pytest.mark.slow
 def test_a_file_of_ten_thousand_columns(tmp_path: Path) -> None:
     data = prepared(written(tmp_path, big(10_000)))
     dropped = len((data.understood or {})["dropped"])

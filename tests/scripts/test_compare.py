@@ -65,6 +65,7 @@ def test_a_sweep_becomes_a_ranked_table_files_and_a_command(sweep: Path) -> None
     assert twin[0]["metrics"]["test"]["accuracy"] == pytest.approx(alone["metrics"]["test"]["accuracy"])
 
 
+@pytest.mark.slow
 def test_the_winner_is_trained_again_over_seeds(sweep: Path) -> None:
     run = script("compare", "runs=jobs", "retrain=2", "out=out2", cwd=sweep)
     assert run.returncode == 0, run.stderr

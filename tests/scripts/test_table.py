@@ -46,6 +46,7 @@ def test_it_says_what_it_understood_before_it_trains(table: Path) -> None:
     assert all(row.endswith(("red", "blue")) for row in rows)
 
 
+@pytest.mark.slow
 def test_evaluate_gets_the_same_numbers_and_refuses_a_changed_file(table: Path) -> None:
     more = ("data.encode=embedding", "data.scaling=quantile")
     run = script("train", "data=table", "data.path=my.csv", *more, *QUICK, cwd=table)

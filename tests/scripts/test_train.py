@@ -152,6 +152,7 @@ def test_the_same_command_gives_the_same_bits(work: Path, wine: Path) -> None:
     assert result(wine)["metrics"] == result(work / "again")["metrics"]
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
     common = ["regularization=[dropout,l2]", "trainer.max_epochs=4", "data.batch_size=17", "logger=csv"]
     one = script("train", *common, "accelerator=cpu", "hydra.run.dir=one", cwd=tmp_path)
@@ -215,6 +216,7 @@ def test_a_model_that_raises_leaves_the_traceback_in_the_record(tmp_path: Path) 
     assert "broken.py" in values["failure"]["traceback"]
 
 
+@pytest.mark.slow
 def test_the_decision_boundary_of_two_feature_data_is_drawn_as_it_changes(tmp_path: Path) -> None:
     run = script("train", "data=moons", "data.samples=100", "loss=bce", "hydra.run.dir=run", cwd=tmp_path)
     assert run.returncode == 0, run.stderr

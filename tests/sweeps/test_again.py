@@ -52,6 +52,7 @@ def test_a_sweep_killed_at_a_random_moment_ends_as_if_nothing_had_happened(
         assert_same_training(tmp_path / "s" / str(job), whole / str(job))
 
 
+@pytest.mark.slow
 def test_a_wider_grid_trains_only_the_new_cells(tmp_path: Path) -> None:
     first = script("train", "-m", *SETTINGS, "optimizer.lr=0.01,0.003", "hydra.sweep.dir=s", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
@@ -70,6 +71,7 @@ def test_a_wider_grid_trains_only_the_new_cells(tmp_path: Path) -> None:
     assert "2 jobs: 2 completed" in again.stdout
 
 
+@pytest.mark.slow
 def test_failed_jobs_are_tried_again_and_jobs_alone_resumed(tmp_path: Path) -> None:
     nets = tmp_path / "nets.py"
     text = (

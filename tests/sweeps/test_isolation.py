@@ -74,6 +74,7 @@ def test_forty_five_of_fifty_finish_as_if_the_other_five_were_not_there(tmp_path
     assert "46 of 50 jobs finished before" in again.stdout
 
 
+@pytest.mark.slow
 def test_on_error_stops_or_tries_again(tmp_path: Path) -> None:
     run = sweep(tmp_path, "5,0,6", "s", "on_error=stop")
     assert run.returncode == 1, run.stderr

@@ -284,6 +284,7 @@ def test_settings_that_the_data_refuse_fail_one_job_alone(tmp_path: Path) -> Non
     assert result(tmp_path / "s" / "0")["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_jobs_that_cannot_be_fused_run_the_ordinary_way(tmp_path: Path) -> None:
     run = script("train", "-m", *SMALL, "optimizer=adam,nadam,sgd,radam", "hydra.sweep.dir=s", cwd=tmp_path)
     assert run.returncode == 0, run.stderr
@@ -324,6 +325,7 @@ def test_a_failing_job_does_not_stop_the_others(tmp_path: Path) -> None:
     assert values[1]["metrics"] == {}
 
 
+@pytest.mark.slow
 def test_a_diverged_job_says_so_and_the_others_complete(tmp_path: Path) -> None:
     wild = ("optimizer=sgd", "activation=identity", "optimizer.lr=0.01,1e6,0.02", "hydra.sweep.dir=s")
     run = script("train", "-m", *SMALL, *wild, cwd=tmp_path)
