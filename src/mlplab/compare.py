@@ -12,7 +12,8 @@ from pathlib import Path
 from mlplab.config.base import SettingError
 from mlplab.config.tools import Compare
 from mlplab.reports import comparison_page as page
-from mlplab.reports.comparison import REPEATS, Cell, Comparison, ComparisonError, Run, compare, find, shown
+from mlplab.reports.comparison import Cell, Comparison, compare, shown
+from mlplab.reports.found import REPEATS, ComparisonError, Run, find
 from mlplab.reports.tables import show_table
 
 TRAIN = Path(__file__).resolve().parents[1] / "train.py"

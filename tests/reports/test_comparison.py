@@ -12,17 +12,9 @@ import pytest
 from scipy.stats import t, ttest_rel
 
 from mlplab.reports import comparison_page as page
-from mlplab.reports.comparison import (
-    SMALLER_IS_BETTER,
-    Cell,
-    ComparisonError,
-    Run,
-    compare,
-    find,
-    paired_p,
-    varied_settings,
-)
+from mlplab.reports.comparison import SMALLER_IS_BETTER, Cell, compare, paired_p, varied_settings
 from mlplab.reports.comparison_figures import all_figures, effects, top_two
+from mlplab.reports.found import ComparisonError, Run, find
 from mlplab.training.metrics import METRICS
 
 

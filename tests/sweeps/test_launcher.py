@@ -234,7 +234,7 @@ def test_basic_is_the_way_back(work: Path) -> None:
         assert run.returncode == 0, run.stderr
         assert ("fused" in run.stdout.splitlines()[0]) == (launcher == "fused")
     same_results(work / "fused", work / "basic", jobs=2)
-    assert files(work / "fused") == files(work / "basic")
+    assert files(work / "fused") - {"jobs.json"} == files(work / "basic")  # which only the fused launcher goes on by
 
 
 def left_in(folder: Path) -> list[Path]:

@@ -1,0 +1,109 @@
+"""Runs read back for a comparison, from their result.json alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+REPEATS = ("seed", "data.fold", "data.split_seed")
+"""Settings that repeat an experiment instead of changing it."""
+
+
+class ComparisonError(ValueError):
+    """There is nothing to compare, or not by what was asked for."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run.
+
+    Attributes:
+        settings: name of the setting -> value, flat (`optimizer.lr`); of a group its option (`optimizer`).
+    """
+
+    folder: Path
+    values: Mapping[str, Any]
+    settings: Mapping[str, Any]
+
+    def score(self, metric: str) -> float:
+        """A metric such as `val/accuracy`; NaN where the run has none."""
+        part, _, name = metric.partition("/")
+        value = self.values.get("metrics", {}).get(part, {}).get(name)
+        return math.nan if value is None else float(value)
+
+    @property
+    def repeat(self) -> tuple[Any, ...]:
+        """What tells it from other runs of the same settings."""
+        return tuple(self.settings.get(name) for name in REPEATS)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A run that came to no score, and why."""
+
+    folder: Path
+    status: str
+    reason: str
+
+
+def find(places: Iterable[Path]) -> tuple[list[Run], list[Missing]]:
+    """Read every run at or below the given folders.
+
+    Raises:
+        ComparisonError: a folder does not exist or holds no runs.
+    """
+    runs: list[Run] = []
+    missing: list[Missing] = []
+    for place in places:
+        if not place.is_dir():
+            raise ComparisonError(f"{place} does not exist or is not a folder")
+        folders = sorted(_run_folders(place), key=_natural)
+        if not folders:
+            raise ComparisonError(f"{place} holds no runs: no result.json in it or below it")
+        for folder in folders:
+            found = _read(folder)
+            (runs if isinstance(found, Run) else missing).append(found)  # type: ignore[arg-type]
+    return runs, missing
+
+
+def _run_folders(place: Path) -> set[Path]:
+    found = {path.parent for path in place.rglob("result.json")}
+    started = {path.parent for path in place.rglob(".hydra") if path.is_dir()}
+    return found | {folder for folder in started if not any(folder in other.parents for other in found)}
+
+
+def _natural(folder: Path) -> tuple[Any, ...]:
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in folder.parts)
+
+
+def _read(folder: Path) -> Run | Missing:
+    path = folder / "result.json"
+    if not path.is_file():
+        return Missing(folder, "missing", "no result.json: killed, or still running")
+    try:
+        values = json.loads(path.read_bytes())
+        status = values["status"]
+    except (ValueError, KeyError, TypeError) as error:
+        return Missing(folder, "damaged", f"result.json cannot be read ({error})")
+    if status not in ("completed", "diverged"):
+        return Missing(folder, status, (values.get("failure") or {}).get("message", "no reason given"))
+    if status == "diverged":
+        return Missing(folder, status, (values.get("failure") or {}).get("message", "the loss left the numbers"))
+    if "settings" not in values:
+        return Missing(folder, "unknown", "result.json names no settings: written by an older mlplab")
+    return Run(folder, values, dict(_flat(values["settings"])))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            if value:
+                yield from _flat(value, f"{prefix}{name}.")
+        elif name == "name" and prefix:
+            yield prefix.rstrip("."), value
+        else:
+            yield prefix + name, tuple(map(str, value)) if isinstance(value, list) else value
