@@ -174,6 +174,9 @@ def _draw(rows: list[dict[str, Any]], path: Path) -> None:
     for column, label in {"complete_ms": "complete, with its folder", "train_ms": "training alone"}.items():
         axes.loglog([r["group"] for r in rows], [r[column] for r in rows], marker="o", label=label)
     axes.set_xticks(SIZES, [str(n) for n in SIZES])
+    marks = (2, 5, 10, 20, 50, 100)
+    axes.set_yticks(marks, [str(n) for n in marks])
+    axes.minorticks_off()
     axes.set_xlabel("networks in the group")
     axes.set_ylabel("ms a job")
     axes.set_title("Wine, 13-32-32-3, batch 16, 30 epochs", fontsize=10)

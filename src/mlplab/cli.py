@@ -107,7 +107,9 @@ def whole_process(own: Iterable[str] = ()) -> Iterator[None]:
         if not isinstance(leaving.code, int | None):
             raise
         status = leaving.code or 0
-    if "torch._inductor" in sys.modules:  # a compiler's helper processes are ended by the interpreter's own end
+    if (
+        "torch._inductor.async_compile" in sys.modules
+    ):  # a compiler's helper processes are ended by the interpreter's own end
         raise SystemExit(status)
     logging.shutdown()
     _leave_at_once(status)

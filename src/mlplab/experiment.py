@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,10 +24,11 @@ from mlplab.signals import Interrupted, interruptible
 from mlplab.training import devices
 from mlplab.training.by_hand import Number, first_step
 from mlplab.training.checks import check_fits
-from mlplab.training.epochs import Observer
 from mlplab.training.evaluation import Scores, score
-from mlplab.training.fit import fit
 from mlplab.training.history import Fitted
+
+if TYPE_CHECKING:
+    from mlplab.training.epochs import Observer
 
 
 def run(
@@ -114,6 +115,8 @@ def _run(
             )
         check_fits(config, prepared)
         config = devices.with_precision(config, device, prepared)
+        from mlplab.training.fit import fit  # Lightning takes two seconds: what the data refuse is told before
+
         runs.write_data(folder, prepared.understood)
         if progress and prepared.understood:
             show(prepared.understood)
@@ -166,4 +169,5 @@ def torch_left_as_found() -> Iterator[None]:
         try:
             yield
         finally:
-            torch.use_deterministic_algorithms(deterministic)
+            if torch.are_deterministic_algorithms_enabled() != deterministic:  # the call alone imports torch._inductor
+                torch.use_deterministic_algorithms(deterministic)
