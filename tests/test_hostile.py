@@ -114,6 +114,7 @@ def test_a_checkpoint_cannot_allow_itself(trained: Path, tmp_path: Path) -> None
     assert not mark.exists()
 
 
+@pytest.mark.slow
 def test_paths_inside_a_run_folder_do_not_lead_out_of_it(trained: Path, tmp_path: Path) -> None:
     folder, outside = tmp_path / "run", tmp_path / "outside"
     shutil.copytree(trained, folder)

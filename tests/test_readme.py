@@ -87,6 +87,7 @@ def test_the_python_block_runs(tmp_path: Path) -> None:
     assert 0 <= float(run.stdout.split()[-1]) <= 1
 
 
+@pytest.mark.slow
 def test_an_option_is_one_line_one_name_and_one_file(tmp_path: Path) -> None:
     for part in ("src", "conf"):
         shutil.copytree(ROOT / part, tmp_path / part, ignore=shutil.ignore_patterns("__pycache__"))

@@ -143,6 +143,7 @@ def test_times_add_up_and_more_epochs_may_be_asked_for(tmp_path: Path) -> None:
     assert len(events.Tensors("config/text_summary")) == 1
 
 
+@pytest.mark.slow
 def test_what_makes_it_another_run_is_refused(tmp_path: Path) -> None:
     run = script("train", "scheduler=cosine", "trainer.max_epochs=3", "logger=csv", "hydra.run.dir=run", cwd=tmp_path)
     assert run.returncode == 0, run.stderr

@@ -104,6 +104,7 @@ def test_absent_files_are_named_with_the_folder_and_what_to_put_there(tmp_path: 
         assert part in message
 
 
+@pytest.mark.slow
 def test_without_a_network_the_script_says_so_and_leaves_with_2(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     nowhere = "http://127.0.0.1:9"  # the port of `discard`: refused at once

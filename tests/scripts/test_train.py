@@ -168,6 +168,7 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
         assert b["train/accuracy"] == a["train/accuracy"]
 
 
+@pytest.mark.slow
 def test_a_plain_sweep_runs_every_job(tmp_path: Path) -> None:
     swept = ["optimizer=adam,sgd", "optimizer.lr=0.1,0.01", "trainer.max_epochs=3", "hydra/launcher=basic"]
     run = script("train", "-m", *swept, cwd=tmp_path)
