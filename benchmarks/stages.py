@@ -72,6 +72,7 @@ def main() -> None:
     spent["import"] = time.perf_counter() - STARTED
     jobs = int(sys.argv.pop(1))
     sys.argv[0] = str(TRAIN)
+    import_module("mlplab.cli")._leave_at_once = sys.exit  # type: ignore[attr-defined]  # there is a table to print
     try:
         runpy.run_path(str(TRAIN), run_name="__main__")
     finally:
