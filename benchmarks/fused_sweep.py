@@ -68,7 +68,7 @@ def jobs_of(scratch: Path, n: int, *overrides: str) -> list[Any]:
     """Jobs of a grid of learning rates x seeds, each with a folder of its own."""
     from mlplab.compose import load_config
     from mlplab.data.prepared import prepare
-    from mlplab.sweeps.plan import Job
+    from mlplab.fused.plan import Job
 
     first = load_config(SPLIT, *overrides)
     prepared = prepare(first.data)
@@ -93,7 +93,7 @@ def fused_seconds(jobs: list[Any]) -> tuple[float, float]:
     """Seconds of the training of one group, its set-up included, and how many of them went into scores."""
     import torch
 
-    from mlplab.sweeps.fused import FusedTraining
+    from mlplab.fused.training import FusedTraining
 
     scoring = 0.0
 

@@ -10,9 +10,9 @@ import torch
 
 from mlplab.compose import CONF, load_config
 from mlplab.data.prepared import prepare
+from mlplab.fused.plan import Job, plan
+from mlplab.fused.training import FusedTraining
 from mlplab.models.build import build
-from mlplab.sweeps.fused import FusedTraining
-from mlplab.sweeps.plan import Job, plan
 from mlplab.training.evaluation import score
 from mlplab.training.fit import fit
 from mlplab.training.losses import n_outputs

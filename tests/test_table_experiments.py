@@ -11,8 +11,8 @@ import torch
 
 from mlplab.compose import CONF, load_config
 from mlplab.data.prepared import prepare
-from mlplab.sweeps.fused import FusedTraining
-from mlplab.sweeps.plan import Job, plan
+from mlplab.fused.plan import Job, plan
+from mlplab.fused.training import FusedTraining
 
 FILES = {
     "adult": "adult-train.csv",

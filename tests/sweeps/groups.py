@@ -16,9 +16,9 @@ from mlplab.compose import load_config
 from mlplab.config import Config, parse
 from mlplab.data.prepared import Prepared, prepare
 from mlplab.experiment import score_all
+from mlplab.fused.plan import Job, plan
+from mlplab.fused.training import FusedTraining, Trained
 from mlplab.models.build import dtype_of
-from mlplab.sweeps.fused import FusedTraining, Trained
-from mlplab.sweeps.plan import Job, plan
 from mlplab.training.fit import fit
 from mlplab.training.history import Fitted
 

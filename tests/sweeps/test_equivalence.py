@@ -23,8 +23,8 @@ from sweeps.groups import (
 
 from mlplab.config import Config
 from mlplab.experiment import run
+from mlplab.fused.training import Trained
 from mlplab.models.layers import ACTIVATIONS
-from mlplab.sweeps.fused import Trained
 from mlplab.sweeps.run import run_batch
 
 Numbers = dict[str, Any]

@@ -1,1 +1,1 @@
-"""Fused sweeps: many networks of the same structure trained as one batched program."""
+"""A whole sweep: its jobs planned, fused, trained, written and counted."""

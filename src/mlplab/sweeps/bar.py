@@ -6,7 +6,7 @@ import math
 import sys
 import time
 
-from mlplab.sweeps.plan import Group
+from mlplab.fused.plan import Group
 
 
 class Bar:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from mlplab import record, runs
+from mlplab.fused.training import FusedTraining, Trained
 from mlplab.reports.events import cut
-from mlplab.sweeps.fused import FusedTraining, Trained
 from mlplab.training import checkpoints, losses
 from mlplab.training.history import Fitted, MetricsFile
 

@@ -18,12 +18,12 @@ from mlplab import record, runs
 from mlplab.config import Config, SettingError
 from mlplab.config.network import CustomModel
 from mlplab.data.prepared import Prepared, prepare
+from mlplab.fused.plan import Group, Job, alone_because, plan
+from mlplab.fused.training import FusedTraining, Trained
 from mlplab.models.build import dtype_of
 from mlplab.signals import Interrupted, interruptible
 from mlplab.sweeps import recording
 from mlplab.sweeps.bar import Bar
-from mlplab.sweeps.fused import FusedTraining, Trained
-from mlplab.sweeps.plan import Group, Job, alone_because, plan
 from mlplab.sweeps.workers import run_in_workers
 from mlplab.training import devices
 from mlplab.training.checks import check_fits

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mlplab.sweeps.stack import Stack
+from mlplab.fused.stack import Stack
 
 Value = float | Tensor
 

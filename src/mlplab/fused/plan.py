@@ -10,7 +10,7 @@ from typing import Any
 
 from mlplab.config import Config
 from mlplab.data.prepared import Prepared
-from mlplab.sweeps.updates import FUSED
+from mlplab.fused.updates import FUSED
 
 
 @dataclass

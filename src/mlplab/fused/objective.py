@@ -10,10 +10,10 @@ from torch import Tensor
 
 from mlplab import randomness
 from mlplab.data.augmentation import augment
-from mlplab.sweeps.group_data import StackedBatch, StackedPart, one_hot
-from mlplab.sweeps.plan import Job
-from mlplab.sweeps.stack import Stack
-from mlplab.sweeps.updates import Value, spread
+from mlplab.fused.group_data import StackedBatch, StackedPart, one_hot
+from mlplab.fused.plan import Job
+from mlplab.fused.stack import Stack
+from mlplab.fused.updates import Value, spread
 from mlplab.training import losses, perturbations
 
 

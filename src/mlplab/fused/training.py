@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mlplab.fused.group_data import StackedBatches, StackedPart
+from mlplab.fused.objective import Objective
+from mlplab.fused.plan import Job
+from mlplab.fused.stack import Context, Stack
+from mlplab.fused.updates import Update, Value, spread
 from mlplab.models.build import build
-from mlplab.sweeps.group_data import StackedBatches, StackedPart
-from mlplab.sweeps.objective import Objective
-from mlplab.sweeps.plan import Job
-from mlplab.sweeps.stack import Context, Stack
-from mlplab.sweeps.updates import Update, Value, spread
 from mlplab.training import losses, schedulers
 from mlplab.training.evaluation import ROWS_AT_ONCE, Scores
 from mlplab.training.history import Diverged, Row, likely_cause

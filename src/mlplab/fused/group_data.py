@@ -12,8 +12,8 @@ from torch import Tensor
 from mlplab import randomness
 from mlplab.data.pixels import Pixels
 from mlplab.data.prepared import Part
-from mlplab.sweeps.layers import distinct
-from mlplab.sweeps.plan import Job
+from mlplab.fused.layers import distinct
+from mlplab.fused.plan import Job
 
 
 @dataclass

@@ -10,10 +10,7 @@ from torch import Tensor, nn
 
 from mlplab import randomness
 from mlplab.config import Config
-from mlplab.models.initialization import draw, draw_embedding
-from mlplab.models.layers import CategoryEmbedding, Dropout
-from mlplab.models.mlp import MLP
-from mlplab.sweeps.layers import (
+from mlplab.fused.layers import (
     Context,
     Layer,
     Stacked,
@@ -25,6 +22,9 @@ from mlplab.sweeps.layers import (
     StackedLinear,
     StackedPReLU,
 )
+from mlplab.models.initialization import draw, draw_embedding
+from mlplab.models.layers import CategoryEmbedding, Dropout
+from mlplab.models.mlp import MLP
 
 
 class Stack:

@@ -1,0 +1,1 @@
+"""Many networks of one structure trained as one batched program."""
