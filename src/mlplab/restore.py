@@ -9,7 +9,6 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from mlplab.config import Config
-from mlplab.config.images import ImageSettings
 from mlplab.data.images import shape_of
 from mlplab.data.pixels import Pixels
 from mlplab.data.preprocess import Features
@@ -59,15 +58,15 @@ def restore(folder: Path, allow_targets: Sequence[str] = ()) -> Restored:
     path = RunFolder(folder).best
     checkpoint = checkpoints.load(path)
     config = checkpoints.config_of(checkpoint, path, allow_targets)
-    network = build(config, len(checkpoint["feature_names"]), checkpoint["n_outputs"], checkpoint["categories"])
+    schema = None if checkpoint["schema"] is None else Schema.of_plain(checkpoint["schema"])
+    sizes = len(checkpoint["feature_names"]), checkpoint["n_outputs"], checkpoint["categories"]
+    network = build(config, *sizes, schema.n_numbers if schema else 0)
     network.load_state_dict(checkpoint["network"])
     preprocess: nn.Module
-    schema = None
-    if isinstance(config.data, ImageSettings):
+    if schema is None:
         preprocess = Pixels(shape_of(checkpoint["feature_names"])[0], dtype_of(config))
         preprocess.load_state_dict(checkpoint["preprocess"])
     else:
-        schema = Schema.of_plain(checkpoint["schema"])
         onehot = checkpoint["categories"] is None
         state, scaling = checkpoint["preprocess"], config.data.scaling
         preprocess = Features.of_state(state, schema.n_numbers, schema.sizes, onehot, scaling)
