@@ -98,8 +98,8 @@ class Stack:
                 layer.weight.value.copy_(draw_units(_keys(all_seeds, "number embedding"), layer.weight.shape))
             if isinstance(layer, StackedPeriodic):
                 scales = [c.embedding.scale for c in configs if isinstance(c.embedding, Periodic)]
-                address, scale = _keys(all_seeds, "frequencies"), torch.tensor(scales, dtype=torch.float64)[:, None]
-                layer.frequencies.value.copy_(draw_frequencies(address, *layer.frequencies.shape, scale))
+                (n,), of_each = layer.frequencies.shape, torch.tensor(scales, dtype=torch.float64)[:, None]
+                layer.frequencies.value.copy_(draw_frequencies(_keys(all_seeds, "frequencies"), n, of_each))
         linear = [layer for layer in self.layers if isinstance(layer, StackedLinear)]
         kinds: dict[str, list[int]] = {}
         for m, config in enumerate(configs):
@@ -110,10 +110,10 @@ class Stack:
                 address = _keys(seeds, "weight", i), _keys(seeds, "bias", i)
                 n_out, n_in = layer.weight.shape
                 last = i == len(linear) - 1
-                weight, bias = draw(first.initialization, first.activation, address, n_out, n_in, last)
-                layer.weight.value[members] = weight.to(self.values)
+                drawn = draw(first.initialization, first.activation, address, n_out, n_in, last)
+                layer.weight.value[members] = drawn[0].to(self.values)
                 if layer.bias is not None:
-                    layer.bias.value[members] = bias.to(self.values)
+                    layer.bias.value[members] = drawn[1].to(self.values)
 
     def fit_edges(self, x: Sequence[Tensor]) -> None:
         """Give each network the bins of its own training rows, one x a network; nothing where there are no bins."""

@@ -100,7 +100,8 @@ def bins_of(edges: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """
     low, size = edges[..., :-1], edges[..., 1:] - edges[..., :-1]
     real = size > 0
-    slope = torch.where(real, (1 / torch.where(real, size, 1)).clamp(max=LARGEST), 0)
+    steepest = torch.finfo(edges.dtype).max  # not infinity, which times 0 is no number
+    slope = torch.where(real, (1 / torch.where(real, size, 1)).clamp(max=steepest), 0)
     is_first = torch.arange(low.shape[-1], device=edges.device) == 0
     is_last = real & ~torch.cat([real[..., 1:], torch.zeros_like(real[..., :1])], -1)
     least = torch.where(is_first, -LARGEST, 0.0).to(edges.dtype).expand_as(low)

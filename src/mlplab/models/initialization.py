@@ -39,8 +39,8 @@ def initialize(network: nn.Module, settings: Any, activation: Any, seed: int) ->
             if isinstance(module, NumberEmbedding):
                 module.weight.copy_(draw_units(randomness.key(seed, "number embedding"), tuple(module.weight.shape)))
             if isinstance(module, PeriodicEmbedding):
-                address = randomness.key(seed, "frequencies")
-                module.frequencies.copy_(draw_frequencies(address, len(module.frequencies), module.scale))
+                n, of_frequencies = len(module.frequencies), randomness.key(seed, "frequencies")
+                module.frequencies.copy_(draw_frequencies(of_frequencies, n, module.scale))
 
 
 def draw_embedding(address: Key, embedding: CategoryEmbedding) -> Tensor:
