@@ -166,7 +166,7 @@ def test_waves_of_numbers_within_a_million_are_exact_in_float64() -> None:
 @pytest.mark.parametrize("more", ["none", "[dropout,batch_norm,l2,mixup,input_noise]"])
 def test_gradients_are_finite_differences(kind: str, more: str) -> None:
     config = composed(kind, f"regularization={more}", "model.hidden=6", "activation=tanh", "embedding.width=3")
-    how = GradientCheck(rows=12, entries=12, step=1e-5, tolerance=1e-6)
+    how = GradientCheck(rows=30, entries=12, step=1e-5, tolerance=1e-6)
     checked = check_gradients(config, prepare(config.data, torch.float64), how)
     told = {c.parameter for c in checked}
     assert {"layers.0.weight", "layers.0.bias"} < told
