@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from mlplab.config import Config
-from mlplab.config.images import ImageSettings
 from mlplab.data.images import shape_of
 from mlplab.data.pixels import Pixels
 from mlplab.data.preprocess import Features
@@ -61,18 +60,18 @@ def restore(folder: Path, allow_targets: Sequence[str] = ()) -> Restored:
     path = RunFolder(folder).best
     checkpoint = checkpoints.load(path)
     config = checkpoints.config_of(checkpoint, path, allow_targets)
+    schema = None if checkpoint["schema"] is None else Schema.of_plain(checkpoint["schema"])
     sizes = len(checkpoint["feature_names"]), checkpoint["n_outputs"], checkpoint["categories"]
-    network = together(config, [build(member, *sizes) for member in members(config)[: n_members(checkpoint)]])
+    n_numbers = schema.n_numbers if schema else 0
+    network = together(config, [build(m, *sizes, n_numbers) for m in members(config)[: n_members(checkpoint)]])
     network.load_state_dict(checkpoint["network"])
     if (temperature := checkpoint.get("temperature")) is not None:
         network = Calibrated(network, temperature)
     preprocess: nn.Module
-    schema = None
-    if isinstance(config.data, ImageSettings):
+    if schema is None:
         preprocess = Pixels(shape_of(checkpoint["feature_names"])[0], dtype_of(config))
         preprocess.load_state_dict(checkpoint["preprocess"])
     else:
-        schema = Schema.of_plain(checkpoint["schema"])
         onehot = checkpoint["categories"] is None
         state, scaling = checkpoint["preprocess"], config.data.scaling
         preprocess = Features.of_state(state, schema.n_numbers, schema.sizes, onehot, scaling)

@@ -247,6 +247,13 @@ REFUSED = [
     (["data=synthetic", "data.features=3"], ["data.informative=2", "data.redundant=2", "data.features=3"]),
     (["data=synthetic", "data.classes=5"], ["data.classes=5", "data.informative"]),
     (["data=xor", "data.samples=3"], ["data.samples=3", "four corners"]),
+    (["data=digits_images", "embedding=periodic"], ["embedding=periodic", "data=digits_images", "embedding=none"]),
+    (["model=numpy_mlp", "embedding=piecewise_linear"], ["embedding=piecewise_linear", "model=numpy_mlp", "model=mlp"]),
+    (["model=custom", "model.target=models.own.Net", "embedding=periodic"], ["embedding=periodic", "model=custom"]),
+    (["embedding=periodic", "embedding.bins=3"], ["embedding.bins", "piecewise_linear"]),
+    (["embedding=periodic", "embedding.scale=0"], ["embedding.scale=0", "greater than 0"]),
+    (["embedding=periodic", "embedding.frequencies=4096"], ["embedding.frequencies=4096", "1024"]),
+    (["embedding=period"], ["embedding=period", "Did you mean 'periodic'?"]),
     # values that are not there yet, overrides that cannot be read
     (["model=custom"], ["model.target", "no value yet"]),
     (["data=custom"], ["data.target", "no value yet"]),

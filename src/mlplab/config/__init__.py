@@ -10,6 +10,7 @@ from pydantic import NonNegativeInt, ValidationError, model_validator
 from mlplab.config.augmentation import Augmentation
 from mlplab.config.base import SettingError, Settings
 from mlplab.config.data import Data, n_classes_before_reading, validates
+from mlplab.config.embedding import Embedding
 from mlplab.config.ensemble import Calibration, Ensemble
 from mlplab.config.images import ImageSettings
 from mlplab.config.messages import explain
@@ -38,6 +39,7 @@ class Config(Settings):
     allow_targets: list[str]
     """Packages, besides your own code, whose functions `target` may name; a saved run's own list does not count."""
     data: Data
+    embedding: Embedding
     model: Model
     activation: Activation
     initialization: Initialization
@@ -61,7 +63,8 @@ class Config(Settings):
         self._check_augmentation()
         self._check_accelerator()
         self._check_numpy()
-        self._check_embedding()
+        self._check_categories()
+        self._check_numbers()
         self._check_first_step()
         self._check_ensemble()
         for why in refused(self, self.allow_targets):
@@ -152,7 +155,7 @@ class Config(Settings):
         if self.trainer.compile:
             raise ValueError("trainer.compile=true compiles torch code, and model=numpy_mlp is NumPy; use model=mlp")
 
-    def _check_embedding(self) -> None:
+    def _check_categories(self) -> None:
         if not isinstance(self.data, TableFile) or self.data.encode != "embedding":
             return
         noisy = [n for n in ("input_noise", "mixup") if getattr(self.regularization, n) is not None]
@@ -165,6 +168,20 @@ class Config(Settings):
             raise ValueError(
                 f"regularization={noisy[0]} mixes features, which codes of categories cannot be; use "
                 "data.encode=onehot or leave it out"
+            )
+
+    def _check_numbers(self) -> None:
+        if self.embedding.name == "none":
+            return
+        if isinstance(self.data, ImageSettings):
+            raise ValueError(
+                f"embedding={self.embedding.name} is for the numbers of a table, and data={self.data.name} is images; "
+                "use embedding=none"
+            )
+        if isinstance(self.model, NumpyMlp | CustomModel):
+            raise ValueError(
+                f"embedding={self.embedding.name} is a first layer of mlplab's networks, and model={self.model.name} "
+                "has none; use embedding=none or model=mlp"
             )
 
     def _check_first_step(self) -> None:

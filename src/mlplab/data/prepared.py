@@ -79,6 +79,11 @@ class Prepared:
         return len(self.feature_names)
 
     @property
+    def n_numbers(self) -> int:
+        """How many of the features, the first ones, are scaled numbers."""
+        return 0 if self.schema is None else self.schema.n_numbers
+
+    @property
     def n_classes(self) -> int:
         return len(self.class_names)
 

@@ -55,6 +55,8 @@ def structure(job: Job) -> str:
         "features": list(train.x.shape[1:]),
         "dtype": str(train.x.dtype),
         "classes": job.prepared.n_classes,
+        "numbers": job.prepared.n_numbers,
+        "embedding": c.embedding.model_dump(exclude={"scale"}),
         "categories": job.prepared.categories,
         "embedding_width": getattr(c.data, "embedding_width", None),
         "widths": getattr(c.model, "widths", None),

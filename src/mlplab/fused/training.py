@@ -67,9 +67,14 @@ class FusedTraining:
         n_inputs = prepared.parts["train"].x[:1].flatten(1).shape[1]
         with torch.random.fork_rng(devices=[]):
             template = build(
-                config, n_inputs, losses.n_outputs(config.loss.name, prepared.n_classes), prepared.categories
+                config,
+                n_inputs,
+                losses.n_outputs(config.loss.name, prepared.n_classes),
+                prepared.categories,
+                prepared.n_numbers,
             )
         self.stack = Stack(template, [job.config for job in jobs], device, self.dtype)  # type: ignore[arg-type]
+        self.stack.fit_edges([job.prepared.parts["train"].x for job in jobs])
         self.update = Update(self.stack, [job.config.optimizer for job in jobs])
         self.objective = Objective(self.stack, jobs)
         self.train = StackedPart.stack([job.prepared.parts["train"] for job in jobs], device)

@@ -12,6 +12,7 @@ from mlplab.config import Config, SettingError
 from mlplab.config.network import CustomModel, NumpyMlp
 from mlplab.config.tables import TableFile
 from mlplab.dotted import locate
+from mlplab.models.embedding import number_embedding
 from mlplab.models.ensemble import Calibrated, Ensemble
 from mlplab.models.initialization import initialize
 from mlplab.models.layers import CategoryEmbedding
@@ -40,13 +41,16 @@ def together(config: Config, networks: Sequence[nn.Module], temperature: float |
     return network if temperature is None else Calibrated(network, temperature)
 
 
-def build(config: Config, n_features: int, n_outputs: int, categories: list[int] | None = None) -> nn.Module:
+def build(
+    config: Config, n_features: int, n_outputs: int, categories: list[int] | None = None, n_numbers: int = 0
+) -> nn.Module:
     """The network that the settings name, with initial weights addressed by `config.seed`.
 
     float32, or float64 with accelerator.precision=64.
 
     Args:
         categories: number of codes of each category where the last features are codes (`Prepared.categories`).
+        n_numbers: how many of the first features are numbers (`Prepared.n_numbers`).
 
     A person's own module is built as target(n_features, n_outputs, **kwargs) under torch's generator seeded from
     `config.seed`; its weights stay its own with initialization=auto.
@@ -76,11 +80,19 @@ def build(config: Config, n_features: int, n_outputs: int, categories: list[int]
         rest = config.activation, config.regularization, config.seed
         if isinstance(model, NumpyMlp):
             network = NumpyMLP(*sizes, *rest)
-        elif categories and isinstance(config.data, TableFile):
-            embedding = CategoryEmbedding(n_features - len(categories), categories, config.data.embedding_width)
-            network = MLP(*sizes, *rest, embedding)
         else:
-            network = MLP(*sizes, *rest)
+            network = MLP(*sizes, *rest, _embeddings(config, n_features, categories, n_numbers))
     network.to(dtype_of(config))  # before the weights: a float64 network gets float64 draws
     initialize(network, config.initialization, config.activation, config.seed)
     return network
+
+
+def _embeddings(config: Config, n_features: int, categories: list[int] | None, n_numbers: int) -> list[nn.Module]:
+    """The first layers: numbers, then the codes of categories, which stay the last features."""
+    found: list[nn.Module] = []
+    if numbers := number_embedding(config.embedding, n_features, n_numbers):
+        found.append(numbers)
+        n_features = numbers.n_out
+    if categories and isinstance(config.data, TableFile):
+        found.append(CategoryEmbedding(n_features - len(categories), categories, config.data.embedding_width))
+    return found

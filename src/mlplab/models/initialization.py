@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mlplab import randomness
+from mlplab.models.embedding import NumberEmbedding, PeriodicEmbedding
 from mlplab.models.layers import CategoryEmbedding
 from mlplab.randomness import Key
 
@@ -31,10 +32,15 @@ def initialize(network: nn.Module, settings: Any, activation: Any, seed: int) ->
             if layer.bias is not None:
                 layer.bias.copy_(bias)
 
-    for embedding in network.modules():
-        if isinstance(embedding, CategoryEmbedding):
-            with torch.no_grad():
-                embedding.weight.copy_(draw_embedding(randomness.key(seed, "embedding"), embedding))
+    for module in network.modules():
+        with torch.no_grad():
+            if isinstance(module, CategoryEmbedding):
+                module.weight.copy_(draw_embedding(randomness.key(seed, "embedding"), module))
+            if isinstance(module, NumberEmbedding):
+                module.weight.copy_(draw_units(randomness.key(seed, "number embedding"), tuple(module.weight.shape)))
+            if isinstance(module, PeriodicEmbedding):
+                n, of_frequencies = len(module.frequencies), randomness.key(seed, "frequencies")
+                module.frequencies.copy_(draw_frequencies(of_frequencies, n, module.scale))
 
 
 def draw_embedding(address: Key, embedding: CategoryEmbedding) -> Tensor:
@@ -43,6 +49,18 @@ def draw_embedding(address: Key, embedding: CategoryEmbedding) -> Tensor:
     vectors = randomness.normal(address, tuple(embedding.weight.shape)).div_(math.sqrt(embedding.width))
     vectors[..., embedding.offsets.cpu(), :] = 0
     return vectors
+
+
+def draw_units(address: Key, shape: tuple[int, ...]) -> Tensor:
+    """Weights (units, n_in) of columns' own layers, float64, uniform in +-1/sqrt(n_in); with keys of several networks,
+    a leading dimension. Their biases start at 0."""
+    bound = 1 / math.sqrt(shape[-1])
+    return randomness.uniform(address, shape).mul_(2 * bound).sub_(bound)
+
+
+def draw_frequencies(address: Key, n: int, scale: float | Tensor) -> Tensor:
+    """Frequencies (n,), float64, normal; with keys and scales of several networks, a leading dimension."""
+    return randomness.normal(address, (n,)).mul_(scale)
 
 
 def draw(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -43,7 +44,7 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
         best_epoch=trained.selection.best_epoch,
         seconds=trained.seconds,
         rows_seen=min(len(training.batches) * training.batches.size, n_rows) * len(history),
-        n_parameters=sum(v.numel() for name, v in trained.last.items() if _is_parameter(name)),
+        n_parameters=sum(math.prod(p.shape) for p in training.stack.parameters),
         device=training.stack.device.type,
         class_weights=losses.class_weights(config.loss, prepared.parts["train"].y, prepared.n_classes),
         diverged=trained.diverged,
@@ -69,10 +70,6 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
     writing = time.perf_counter() - started
     values["seconds"] = {"total": trained.seconds + writing, "fit": trained.seconds, "test": 0.0}
     return runs.write_result(job.folder, values)
-
-
-def _is_parameter(name: str) -> bool:
-    return name.endswith(("weight", "bias"))
 
 
 def _last(trained: Trained, events: dict[str, int]) -> dict[str, Any]:

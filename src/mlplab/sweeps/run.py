@@ -221,11 +221,14 @@ def chunk_size(group: Group, device: torch.device) -> int:
     config, prepared = group.jobs[0].config, group.jobs[0].prepared
     if isinstance(config.model, CustomModel):
         return 1
-    widths = [math.prod(prepared.parts["train"].x.shape[1:]), *config.model.widths, prepared.n_classes]
-    n_parameters = sum((a + 1) * b for a, b in pairwise(widths))
+    embedding, n_numbers = config.embedding, prepared.n_numbers
+    units = n_numbers * embedding.width
+    widths = [math.prod(prepared.parts["train"].x.shape[1:]) + units, *config.model.widths, prepared.n_classes]
+    n_parameters = sum((a + 1) * b for a, b in pairwise(widths)) + units * (embedding.encoded + 1)
     size = config.data.batch_size
     rows = len(prepared.parts["train"]) if size == "full" else min(size, len(prepared.parts["train"]))
-    bytes_each = dtype_of(config).itemsize * (4 * n_parameters + 3 * rows * sum(widths))
+    values = 3 * rows * sum(widths) + rows * n_numbers * embedding.encoded
+    bytes_each = dtype_of(config).itemsize * (4 * n_parameters + values)
     if device.type == "cuda":
         evaluated = 8192 * sum(widths) * dtype_of(config).itemsize
         room = torch.cuda.mem_get_info(device)[0] // 2

@@ -19,6 +19,7 @@ from mlplab.config import Config
 from mlplab.data.batches import Batches, Blocks, Streamed
 from mlplab.data.prepared import Prepared
 from mlplab.models.build import build
+from mlplab.models.embedding import fit_edges
 from mlplab.runs import RunFolder
 from mlplab.signals import Interrupted
 from mlplab.training import checkpoints, devices, losses
@@ -53,7 +54,8 @@ def fit(
     rank, world, main = _place(config)
     train = prepared.parts["train"]
     n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
-    network = build(config, _n_inputs(prepared), n_outputs, prepared.categories)
+    network = build(config, _n_inputs(prepared), n_outputs, prepared.categories, prepared.n_numbers)
+    fit_edges(network, train.x)
     monitor = config.trainer.monitor if len(prepared.parts["val"]) else None
     workers = devices.workers(config.data, train, device)
     if device != "cpu" and world == 1 and workers is None:
