@@ -51,6 +51,16 @@ class RunFolder:
         return self.path / "data.json"
 
     @property
+    def overrides(self) -> Path:
+        """The settings that the run was started with, as Hydra writes them."""
+        return self.path / ".hydra" / "overrides.yaml"
+
+    @property
+    def swept(self) -> Path:
+        """The settings that the run's sweep varies, with its own values, as JSON."""
+        return self.path / ".hydra" / "swept.json"
+
+    @property
     def metrics(self) -> Path:
         """One row an epoch, as CSV."""
         return self.path / "metrics.csv"
