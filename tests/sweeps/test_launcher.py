@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 import time
@@ -19,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from mlplab.evaluate import evaluate
+from mlplab.runs import read_result
 from mlplab.training import checkpoints
 
 PLAIN = ("logger.histograms=false", "logger.figures=false", "logger.graph=false")
@@ -57,7 +57,7 @@ def folders(request: pytest.FixtureRequest, work: Path, swept: CompletedProcess[
 
 
 def result(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "result.json").read_text())
+    return read_result(folder).values
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
