@@ -77,6 +77,11 @@ class RunFolder:
         return self.path / "first_step.csv"
 
     @property
+    def portfolio(self) -> Path:
+        """The settings that a portfolio tried, with their scores and weights, as CSV."""
+        return self.path / "portfolio.csv"
+
+    @property
     def misclassified(self) -> Path:
         """The test rows that were told wrongly, with their probabilities, as CSV."""
         return self.path / "misclassified.csv"

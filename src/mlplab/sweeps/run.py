@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,8 @@ import torch
 from mlplab import record, runs
 from mlplab.config import Config, SettingError
 from mlplab.config.fusable import alone_because
-from mlplab.config.network import CustomModel
 from mlplab.data.prepared import Prepared, prepare
+from mlplab.fused.chunks import chunk_size, out_of_memory
 from mlplab.fused.plan import Group, Job, plan
 from mlplab.fused.training import FusedTraining, Trained
 from mlplab.models.build import dtype_of
@@ -30,10 +28,6 @@ from mlplab.training import devices
 from mlplab.training.checks import check_fits
 
 Outcome = runs.Result | Exception
-
-CACHE_BYTES = 4 << 20
-"""Parameters, gradients and optimizer state of one chunk on a CPU: about what its second-level caches hold."""
-MOST_IN_CHUNK = 4096
 
 
 Tell = Callable[[str, dict[int, Any]], None]
@@ -209,31 +203,6 @@ def _prepare(config: Config) -> Prepared | SettingError:
 def _refused(folder: Path, error: SettingError) -> SettingError:
     runs.discard_if_empty(folder)
     return error
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU or the machine had too little memory; a CPU's allocator says so in a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def chunk_size(group: Group, device: torch.device) -> int:
-    """Networks to train at once: what fits the caches of a CPU, or half of a GPU's free memory."""
-    config, prepared = group.jobs[0].config, group.jobs[0].prepared
-    if isinstance(config.model, CustomModel):
-        return 1
-    embedding, n_numbers = config.embedding, prepared.n_numbers
-    units = n_numbers * embedding.width
-    widths = [math.prod(prepared.parts["train"].x.shape[1:]) + units, *config.model.widths, prepared.n_classes]
-    n_parameters = sum((a + 1) * b for a, b in pairwise(widths)) + units * (embedding.encoded + 1)
-    size = config.data.batch_size
-    rows = len(prepared.parts["train"]) if size == "full" else min(size, len(prepared.parts["train"]))
-    values = 3 * rows * sum(widths) + rows * n_numbers * embedding.encoded
-    bytes_each = dtype_of(config).itemsize * (4 * n_parameters + values)
-    if device.type == "cuda":
-        evaluated = 8192 * sum(widths) * dtype_of(config).itemsize
-        room = torch.cuda.mem_get_info(device)[0] // 2
-        return max(1, min(MOST_IN_CHUNK, room // (bytes_each + evaluated)))
-    return max(1, min(MOST_IN_CHUNK, CACHE_BYTES // bytes_each))
 
 
 def _run_alone(config: Config, folder: Path) -> Outcome:
