@@ -104,7 +104,10 @@ class Trained:
         elif spread:
             run(config, folder)
         else:
-            run(load_config(*words, "trainer.max_epochs=1"), folder)
+            first = run(load_config(*words, "trainer.max_epochs=1"), folder)
+            if first.status == "diverged":
+                self.counts["diverged"] += 1
+                return
         result = resume([f"resume={folder}", "trainer.max_epochs=2"])
         if how % 4 == 1 and not spread and config.logger.name != "none":
             run(config, self.work / "whole")

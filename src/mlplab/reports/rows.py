@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def write_misclassified(
     wrong = wrong[np.argsort(-probs[wrong, predicted[wrong]], kind="stable")]
     names = schema.raw_names if schema is not None and raw is not None else []
 
-    def row(i: int) -> list[object]:
+    def row(i: Any) -> list[object]:
         values = schema.words(raw[rows[i]]) if schema is not None and raw is not None else []
         shares = [f"{p:.6f}" for p in probs[i]]
         return [rows[i], class_names[targets[i]], class_names[predicted[i]], *shares, *values]
