@@ -59,6 +59,8 @@ def _launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[J
     sweep = Path(str(launcher.config.hydra.sweep.dir))
     composed = HydraConfig.instance().cfg
     try:
+        if not job_overrides:
+            raise SettingError("the sweep has no job: one of its ranges is empty")
         planner = Planner(Composer(launcher.config, launcher.hydra_context.config_loader))
         planned = [planner.plan(overrides, first + i) for i, overrides in enumerate(job_overrides)]
         checked = _check(planned)
