@@ -14,6 +14,7 @@ from mlplab.models.build import members
 from mlplab.models.ensemble import Calibrated, Ensemble
 from mlplab.portfolio.fit import Chosen, fit_portfolio
 from mlplab.portfolio.show import show_tried, write_tried
+from mlplab.record import objective_of
 from mlplab.reports.progress import ProgressBar
 from mlplab.runs import RunFolder
 from mlplab.training.calibration import calibrated
@@ -44,8 +45,7 @@ class Answer:
         values["portfolio"] = self.chosen.record()
         if self.chosen.tried:
             values["metrics"]["val"] = {"loss": self.chosen.out_of_fold["log_loss"], **self.chosen.out_of_fold}
-            part, name = config.objective.split("/")
-            values["objective"] = values["metrics"][part][name]
+            values["objective"] = objective_of(config, values["metrics"], self.fitted)
             write_tried(self.chosen, folder)
             if progress:
                 show_tried(self.chosen)

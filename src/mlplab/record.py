@@ -12,6 +12,7 @@ import torch
 from mlplab import runs
 from mlplab.config import Config
 from mlplab.config.images import ImageSettings
+from mlplab.config.objectives import named
 from mlplab.config.training import TensorBoardLogger
 from mlplab.data.augmentation import addresses, augment
 from mlplab.data.batches import Batches
@@ -60,8 +61,7 @@ def outcome(config: Config, prepared: Prepared, fitted: Fitted, scores: dict[str
         **settings(config),  # with what `auto` came to
         "data": prepared.describe(),
     }
-    part, name = config.objective.split("/")
-    values["objective"] = values["metrics"].get(part, {}).get(name) if not fitted.diverged else None
+    values["objective"] = None if fitted.diverged else objective_of(config, values["metrics"], fitted)
     if fitted.diverged:
         values["failure"] = {
             "message": str(fitted.diverged),
@@ -76,6 +76,18 @@ def outcome(config: Config, prepared: Prepared, fitted: Fitted, scores: dict[str
             values[f"{part}_confusion_matrix"] = matrix.tolist()
             values[f"{part}_per_class"] = dict(zip(prepared.class_names, per_class(matrix), strict=True))
     return values
+
+
+def objective_of(
+    config: Config, metrics: dict[str, dict[str, float]], fitted: Fitted
+) -> float | list[float | None] | None:
+    """What a search is told, of one objective or of each of several."""
+    costs = {"parameters": fitted.n_parameters, "seconds": fitted.seconds}
+    found = []
+    for name in map(named, config.objectives):
+        part, _, metric = name.partition("/")
+        found.append(metrics.get(part, {}).get(metric) if metric else costs[name])
+    return found[0] if isinstance(config.objective, str) else found
 
 
 def wants_pictures(config: Config, in_sweep: bool) -> TensorBoardLogger | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import NonNegativeInt, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
+from mlplab.config import objectives
 from mlplab.config.augmentation import Augmentation
 from mlplab.config.base import SettingError, Settings
 from mlplab.config.data import Data, n_classes_before_reading, validates
@@ -24,8 +25,6 @@ from mlplab.config.training import Accelerator, Logger, Loss, Regularization, Tr
 
 __all__ = ["Config", "SettingError", "parse"]
 
-OBJECTIVES = ("loss", "accuracy", "balanced_accuracy", "precision", "recall", "f1", "auroc", "log_loss", "ece")
-
 
 class Config(Settings):
     """All settings of one run, checked one by one and against each other."""
@@ -34,8 +33,8 @@ class Config(Settings):
     """First folder under outputs/: the experiment's name, or the data's."""
     seed: NonNegativeInt
     """Seed of the initial weights, the order of the rows and every random draw of the training."""
-    objective: str
-    """What a sweep or search looks at, as part/metric: never of the test part."""
+    objective: str | Annotated[list[str], Field(min_length=1)]
+    """What a sweep or search looks at, one or several: part/metric (never of the test part), parameters or seconds."""
     on_error: Literal["continue", "stop", "retry"]
     """What a sweep does when a job fails: go on with the others, start no more, or try it once again."""
     allow_targets: list[str]
@@ -60,7 +59,7 @@ class Config(Settings):
     @property
     def objectives(self) -> list[str]:
         """What a search looks at, one or several."""
-        return [self.objective]
+        return objectives.listed(self.objective)
 
     @property
     def several(self) -> bool:
@@ -69,7 +68,7 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        self._check_objective()
+        objectives.check(self.objectives)
         self._check_batches()
         self._check_loss()
         self._check_regularization()
@@ -84,14 +83,6 @@ class Config(Settings):
         for why in refused(self, self.allow_targets):
             raise ValueError(why)
         return self
-
-    def _check_objective(self) -> None:
-        part, _, metric = self.objective.partition("/")
-        if part not in ("train", "val") or metric not in OBJECTIVES:
-            raise ValueError(
-                f"objective={self.objective} is not allowed: it must be val/ or train/ and one of "
-                f"{', '.join(OBJECTIVES)}; the test part never chooses"
-            )
 
     def _check_batches(self) -> None:
         full = self.data.batch_size == "full"

@@ -17,6 +17,7 @@ from mlplab.config import Config, SettingError
 from mlplab.config.fusable import alone_because
 from mlplab.data.prepared import Prepared, prepare
 from mlplab.fused.chunks import chunk_size, out_of_memory
+from mlplab.fused.halving import Halving
 from mlplab.fused.plan import Group, Job, plan
 from mlplab.fused.training import FusedTraining, Trained
 from mlplab.models.build import dtype_of
@@ -43,6 +44,7 @@ def run_batch(
     max_jobs: int | None = None,
     workers: int = 1,
     tell: Tell = lambda what, jobs: None,
+    halving: Halving | None = None,
 ) -> list[Outcome]:
     """Train all jobs of a sweep; each has its own folder and its own outcome, whatever becomes of the others.
 
@@ -52,18 +54,19 @@ def run_batch(
         max_jobs: at most so many networks at once; None chooses by the caches or the device's memory.
         workers: processes to spread the jobs over.
         tell: told `begin` (job numbers) before jobs train and `done` (their outcomes) after.
+        halving: stops fused networks that are behind; jobs that run alone run to their end.
 
     Raises:
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM; what is finished stays, and the same call does the rest.
     """
-    before = [runs.finished(folder) for folder in folders]
+    before = [runs.finished(folder, pruned=halving is not None) for folder in folders]
     if all(before):
         return [result for result in before if result is not None]
     try:
         with interruptible():
             if workers > 1 and len(configs) > 1:
-                return run_in_workers(configs, folders, max_jobs, min(workers, len(configs)))
-            return _Batch(configs, folders, before, max_jobs, tell).run()
+                return run_in_workers(configs, folders, max_jobs, min(workers, len(configs)), halving)
+            return _Batch(configs, folders, before, max_jobs, tell, halving).run()
     except Interrupted as error:
         error.leave()
 
@@ -78,8 +81,10 @@ class _Batch:
         before: Sequence[runs.Result | None],
         max_jobs: int | None,
         tell: Tell,
+        halving: Halving | None,
     ) -> None:
         self.configs, self.folders, self.max_jobs, self.tell = configs, folders, max_jobs, tell
+        self.halving = halving
         self.outcomes: list[Outcome | None] = list(before)
         self.alone: list[tuple[int, str]] = []
         self.stopped_by: int | None = None
@@ -157,7 +162,7 @@ class _Batch:
             began = time.time()
             try:
                 # finished jobs of a chunk train along, unrecorded: the last bits depend on whom a network is with
-                training = FusedTraining(chunk, device, bar.report)
+                training = FusedTraining(chunk, device, bar.report, self.halving)
                 results = training.run()
             except Exception as error:
                 if out_of_memory(error) and len(chunk) > 1:
