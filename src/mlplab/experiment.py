@@ -14,8 +14,10 @@ import torch
 
 from mlplab import record, runs
 from mlplab.config import Config, SettingError
+from mlplab.config.fusable import alone_because
 from mlplab.data.prepared import Prepared, prepare
-from mlplab.models.build import dtype_of
+from mlplab.models.build import dtype_of, members
+from mlplab.models.ensemble import Calibrated, Ensemble
 from mlplab.reports.events import cut
 from mlplab.reports.progress import ProgressBar
 from mlplab.reports.tables import write_csv
@@ -23,6 +25,7 @@ from mlplab.reports.understood import show
 from mlplab.signals import Interrupted, interruptible
 from mlplab.training import devices
 from mlplab.training.by_hand import Number, first_step
+from mlplab.training.calibration import calibrated
 from mlplab.training.checks import check_fits
 from mlplab.training.evaluation import Scores, score
 from mlplab.training.history import Fitted
@@ -58,6 +61,8 @@ def run(
     values: dict[str, Any] = record.beginning(config)
     if start is not None:
         values["command"] = start["command"]
+        if config.ensemble.size > 1:  # its members go on from checkpoints of their own, or begin again to the same end
+            start = None
     try:
         with interruptible():
             runs.remove_torn(folder)
@@ -115,8 +120,6 @@ def _run(
             )
         check_fits(config, prepared)
         config = devices.with_precision(config, device, prepared)
-        from mlplab.training.fit import fit  # Lightning takes two seconds: what the data refuse is told before
-
         runs.write_data(folder, prepared.understood)
         if progress and prepared.understood:
             show(prepared.understood)
@@ -126,22 +129,53 @@ def _run(
         board = record.make_board(config, prepared, folder, in_sweep, epochs)
         gallery = record.make_gallery(config, prepared, board, in_sweep, resumed=start is not None)
         watching: list[Observer | None] = [
-            ProgressBar(config.trainer.max_epochs) if progress else None,
+            ProgressBar(_epochs_shown(config)) if progress else None,
             board,
             gallery,
         ]
         observers = [observer for observer in watching if observer is not None]
-        fitted = fit(config, prepared, device, runs.RunFolder(folder), observers, start)
+        fitted = _fit(config, prepared, device, runs.RunFolder(folder), observers, start)
         if not fitted.main:
             raise Follower(0)
         testing = time.perf_counter()
         scores = score_all(config, prepared, fitted)
         seconds = {"fit": fitted.seconds, "test": time.perf_counter() - testing}
         values |= record.outcome(config, prepared, fitted, scores)
+        if config.ensemble.size > 1:
+            alone = _alone(config, prepared, fitted)
+            values["ensemble"] = {"size": config.ensemble.size, "trained": fitted.n_members, "members": alone}
         record.write_end(config, prepared, fitted, scores, folder, board, gallery, in_sweep)
     before = start["history"][-1]["seconds"] if start and start["history"] else 0.0
     values["seconds"] = {"total": before + time.perf_counter() - started, **seconds}
     return runs.write_result(folder, values)
+
+
+def _epochs_shown(config: Config) -> int:
+    in_turn = config.ensemble.size > 1 and alone_because(members(config)[0])
+    return config.trainer.max_epochs * (config.ensemble.size if in_turn else 1)
+
+
+def _fit(
+    config: Config,
+    prepared: Prepared,
+    device: str,
+    folder: runs.RunFolder,
+    observers: list[Observer],
+    start: dict[str, Any] | None,
+) -> Fitted:
+    if config.ensemble.size > 1:
+        from mlplab.ensemble import fit_ensemble
+
+        fitted = fit_ensemble(config, prepared, device, folder, observers)
+        for observer in observers:
+            observer.close()
+    else:
+        from mlplab.training.fit import fit  # Lightning takes two seconds: what the data refuse is told before
+
+        fitted = fit(config, prepared, device, folder, observers, start)
+    if config.calibration.name == "temperature" and fitted.network is not None and fitted.main:
+        fitted.network = calibrated(fitted.network, config, prepared, folder)
+    return fitted
 
 
 def _write_failure(folder: Path, values: dict[str, Any], started: float) -> None:
@@ -159,6 +193,20 @@ def score_all(config: Config, prepared: Prepared, fitted: Fitted) -> dict[str, S
         for name, part in prepared.parts.items()
         if len(part)
     }
+
+
+def _alone(config: Config, prepared: Prepared, fitted: Fitted) -> dict[str, dict[str, float]] | None:
+    """Mean over an ensemble's networks of what each scores alone, uncalibrated, on every part."""
+    if fitted.network is None or fitted.n_members == 1:
+        return None
+    whole = fitted.network.network if isinstance(fitted.network, Calibrated) else fitted.network
+    assert isinstance(whole, Ensemble)
+    found: dict[str, dict[str, float]] = {}
+    for name, part in prepared.parts.items():
+        if len(part):
+            alone = [score(m, part, config, prepared.n_classes, fitted.class_weights).metrics for m in whole.members]
+            found[name] = {metric: sum(a[metric] for a in alone) / len(alone) for metric in alone[0]}
+    return found
 
 
 @contextmanager

@@ -94,6 +94,7 @@ def make_board(
     if not isinstance(config.logger, TensorBoardLogger):
         return None
     pictures = wants_pictures(config, in_sweep)
+    single = pictures if config.ensemble.size == 1 else None  # what shows one network's inside
     train = prepared.parts["train"]
 
     def boundary(network: torch.nn.Module) -> Any:
@@ -106,10 +107,10 @@ def make_board(
         folder,
         config.model_dump(exclude_none=True),
         config.trainer.max_epochs,
-        histograms=pictures is not None and pictures.histograms,
-        boundary=boundary if pictures and pictures.figures and _is_plane(prepared) else None,
-        example=train.inputs(train.x[:2]) if pictures and pictures.graph else None,
-        dead=partial(dead_units, x=train.inputs(train.x[:ROWS_PROBED])) if pictures else None,
+        histograms=single is not None and single.histograms,
+        boundary=boundary if single and single.figures and _is_plane(prepared) else None,
+        example=train.inputs(train.x[:2]) if single and single.graph else None,
+        dead=partial(dead_units, x=train.inputs(train.x[:ROWS_PROBED])) if single else None,
         epochs=epochs,
     )
 
@@ -125,7 +126,8 @@ def make_gallery(
 ) -> Gallery | None:
     """The pictures of image data in the run's TensorBoard events; samples as the first step sees them."""
     pictures = wants_pictures(config, in_sweep)
-    if board is None or pictures is None or not pictures.images or not isinstance(config.data, ImageSettings):
+    wanted = pictures is not None and pictures.images and config.ensemble.size == 1
+    if board is None or not wanted or not isinstance(config.data, ImageSettings):
         return None
     train = prepared.parts["train"]
     order = Batches(train, SHOWN, config.seed).order(0)
@@ -162,6 +164,7 @@ def write_end(
             drawn["confusion_matrix"] = figures.confusion_matrix(matrix, names)
             drawn["roc"] = figures.roc_curves(probs, targets, names)
             drawn["precision_recall"] = figures.precision_recall_curves(probs, targets, names)
+            drawn["reliability"] = figures.reliability(probs, targets)
     if pictures and pictures.figures and fitted.history:
         columns = {name: [row[name] for row in fitted.history] for name in fitted.history[0]}
         drawn["learning_curves"] = figures.learning_curves(columns, fitted.best_epoch)

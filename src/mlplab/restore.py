@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -13,7 +14,8 @@ from mlplab.data.images import shape_of
 from mlplab.data.pixels import Pixels
 from mlplab.data.preprocess import Features
 from mlplab.data.schema import Schema
-from mlplab.models.build import build, dtype_of
+from mlplab.models.build import build, dtype_of, members, together
+from mlplab.models.ensemble import Calibrated
 from mlplab.runs import RunFolder
 from mlplab.training import checkpoints
 from mlplab.training.evaluation import logits_of, number_format
@@ -60,8 +62,11 @@ def restore(folder: Path, allow_targets: Sequence[str] = ()) -> Restored:
     config = checkpoints.config_of(checkpoint, path, allow_targets)
     schema = None if checkpoint["schema"] is None else Schema.of_plain(checkpoint["schema"])
     sizes = len(checkpoint["feature_names"]), checkpoint["n_outputs"], checkpoint["categories"]
-    network = build(config, *sizes, schema.n_numbers if schema else 0)
+    chosen = members(config)[: n_members(checkpoint)]
+    network = together(config, [build(member, *sizes, schema.n_numbers if schema else 0) for member in chosen])
     network.load_state_dict(checkpoint["network"])
+    if (temperature := checkpoint.get("temperature")) is not None:
+        network = Calibrated(network, temperature)
     preprocess: nn.Module
     if schema is None:
         preprocess = Pixels(shape_of(checkpoint["feature_names"])[0], dtype_of(config))
@@ -79,3 +84,9 @@ def restore(folder: Path, allow_targets: Sequence[str] = ()) -> Restored:
         checkpoint["class_names"],
         checkpoint["fingerprint"],
     )
+
+
+def n_members(checkpoint: dict[str, Any]) -> int:
+    """Networks of an ensemble that came to an end; 1 without ensemble."""
+    weights = checkpoint["network"].get("log_weights")
+    return 1 if weights is None else len(weights)

@@ -9,8 +9,8 @@ import pytest
 from sweeps.groups import composed, jobs_of, option, varied
 
 from mlplab.config import Config
-from mlplab.fused.plan import alone_because, plan
-from mlplab.fused.updates import FUSED
+from mlplab.config.fusable import FUSED, alone_because
+from mlplab.fused.plan import plan
 
 
 def sizes(*configs: Config) -> list[int]:

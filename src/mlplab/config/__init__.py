@@ -9,8 +9,9 @@ from pydantic import NonNegativeInt, ValidationError, model_validator
 
 from mlplab.config.augmentation import Augmentation
 from mlplab.config.base import SettingError, Settings
-from mlplab.config.data import Data, n_classes_before_reading
+from mlplab.config.data import Data, n_classes_before_reading, validates
 from mlplab.config.embedding import Embedding
+from mlplab.config.ensemble import Calibration, Ensemble
 from mlplab.config.images import ImageSettings
 from mlplab.config.messages import explain
 from mlplab.config.network import WRITTEN_OUT, Activation, CustomModel, Initialization, Linear, Model, NumpyMlp
@@ -47,6 +48,8 @@ class Config(Settings):
     regularization: Regularization
     augmentation: Augmentation
     loss: Loss
+    ensemble: Ensemble
+    calibration: Calibration
     accelerator: Accelerator
     logger: Logger
     trainer: Trainer
@@ -63,6 +66,7 @@ class Config(Settings):
         self._check_categories()
         self._check_numbers()
         self._check_first_step()
+        self._check_ensemble()
         for why in refused(self, self.allow_targets):
             raise ValueError(why)
         return self
@@ -196,6 +200,20 @@ class Config(Settings):
                     f"trainer.show_first_step=true follows one row through the network written out in NumPy, which "
                     f"{wrong} does not fit; use {instead}"
                 )
+
+    def _check_ensemble(self) -> None:
+        several = self.ensemble.size > 1
+        for wrong, instead in (
+            (self.accelerator.name in ("ddp", "ddp_cpu") and f"accelerator={self.accelerator.name}", "one device"),
+            (self.trainer.show_first_step and "trainer.show_first_step", "trainer.show_first_step=false"),
+        ):
+            if several and wrong:
+                raise ValueError(f"ensemble.size={self.ensemble.size} does not go with {wrong}; use {instead}")
+        if self.calibration.name != "none" and not validates(self.data):
+            raise ValueError(
+                f"calibration={self.calibration.name} is fitted on validation rows, and there are none; use "
+                "data.split=[0.6,0.2,0.2] or the like"
+            )
 
     def _check_accelerator(self) -> None:
         chosen = self.accelerator

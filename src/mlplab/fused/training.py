@@ -14,13 +14,15 @@ from torch import Tensor
 from mlplab.fused.group_data import StackedBatches, StackedPart
 from mlplab.fused.objective import Objective
 from mlplab.fused.plan import Job
+from mlplab.fused.scores import first_bad, metrics
 from mlplab.fused.stack import Context, Stack
 from mlplab.fused.updates import Update, Value, spread
 from mlplab.models.build import build
 from mlplab.training import losses, schedulers
+from mlplab.training.calibration import fit_temperature
 from mlplab.training.evaluation import ROWS_AT_ONCE, Scores
 from mlplab.training.history import Diverged, Row, likely_cause
-from mlplab.training.metrics import compute, probabilities
+from mlplab.training.metrics import probabilities
 from mlplab.training.selection import Selection, direction
 from mlplab.training.threads import threads_for
 
@@ -38,6 +40,7 @@ class Trained:
     optimizer: list[dict[str, Tensor]] = field(default_factory=list)
     scores: dict[str, Scores] = field(default_factory=dict)
     diverged: Diverged | None = None
+    temperature: float | None = None
     seconds: float = 0.0
 
     def __post_init__(self) -> None:
@@ -147,7 +150,7 @@ class FusedTraining:
         for m in range(self.stack.n):
             row: Row = {"epoch": epoch, "step": (epoch + 1) * n_batches, "lr": self._rates[m]}
             rows.append(row | {name: values[m] for name, values in columns.items()})
-        return rows, _first_bad(torch.stack([loss for loss, *_ in seen]))
+        return rows, first_bad(torch.stack([loss for loss, *_ in seen]))
 
     def _rate_at(self, step: int, n_batches: int) -> Value:
         """Each network's learning rate at a step, laid out over the flat buffer if they differ."""
@@ -179,13 +182,13 @@ class FusedTraining:
         loss = (per_batch * rows).sum(0) / rows.sum(0)
         padded = any(s[3] is not None for s in seen)
         n_rows = rows.sum(0).long() if padded else None
-        return {"loss": loss.tolist(), **_metrics(logits, y, n_rows)}
+        return {"loss": loss.tolist(), **metrics(logits, y, n_rows)}
 
     def _scores(self, part: StackedPart, logits: Tensor) -> dict[str, list[float]]:
         y = part.y[part.of]
         n_rows = None if part.even else part.n_rows
         real = None if n_rows is None else torch.arange(y.shape[1], device=y.device) < n_rows[:, None]
-        return {"loss": self.objective.data_loss(logits, y, real).tolist(), **_metrics(logits, y, n_rows)}
+        return {"loss": self.objective.data_loss(logits, y, real).tolist(), **metrics(logits, y, n_rows)}
 
     def logits(self, part: StackedPart) -> Tensor:
         """Logits (networks, most rows, n_outputs) in evaluation mode."""
@@ -243,8 +246,11 @@ class FusedTraining:
         now = self.stack.snapshot()
         self.stack.restore(self.best)
         parts = {"train": self.train, **({"val": self.val} if self.val is not None else {}), "test": self.test}
+        temperatures = self._temperatures(leaving)
         for name, part in parts.items():
             logits = self.logits(part)
+            if temperatures is not None:
+                logits = logits / temperatures
             columns = self._scores(part, logits)
             probs = probabilities(logits).cpu()
             for m in leaving:
@@ -253,6 +259,18 @@ class FusedTraining:
                     n_rows = len(self.alive[m].job.prepared.parts[name])
                     self.alive[m].scores[name] = Scores(metrics, probs[m, :n_rows].clone())
         self.stack.restore(now)
+
+    def _temperatures(self, leaving: list[int]) -> Tensor | None:
+        """What each network's logits are divided by, (networks, 1, 1), where calibration asks for it."""
+        if self.config.calibration.name == "none" or self.val is None:
+            return None
+        logits = self.logits(self.val)
+        found = torch.ones(self.stack.n, 1, 1, dtype=logits.dtype, device=logits.device)
+        for m in leaving:
+            val = self.alive[m].job.prepared.parts["val"]
+            temperature = fit_temperature(logits[m, : len(val)], val.y.to(logits.device))
+            found[m], self.alive[m].temperature = temperature, temperature
+        return found
 
     def _compact(self, keep: list[int]) -> None:
         self.alive = [self.alive[m] for m in keep]
@@ -268,29 +286,3 @@ class FusedTraining:
         self.val = self.val.compact(which) if self.val is not None else None
         self.test = self.test.compact(which)
         self._rates = []
-
-
-def _metrics(logits: Tensor, y: Tensor, n_rows: Tensor | None) -> dict[str, list[float]]:
-    """Metrics of each network over its real rows; padding, if any, may stand anywhere only in the last batch."""
-    if n_rows is None:
-        return {name: v.tolist() for name, v in compute(probabilities(logits), y).items()}
-    found: dict[str, list[float]] = {}
-    for n in n_rows.unique().tolist():
-        which = (n_rows == n).nonzero().squeeze(1)
-        for name, values in compute(probabilities(logits[which, :n]), y[which, :n]).items():
-            column = found.setdefault(name, [math.nan] * len(n_rows))
-            for m, value in zip(which.tolist(), values.tolist(), strict=True):
-                column[m] = value
-    return found
-
-
-def _first_bad(per_batch: Tensor) -> list[tuple[int, list[float]] | None]:
-    """First step of the epoch whose loss is not finite, with the losses before it, of each network."""
-    finite = per_batch.isfinite()
-    if bool(finite.all()):
-        return [None] * per_batch.shape[1]
-    found: list[tuple[int, list[float]] | None] = []
-    for m in range(per_batch.shape[1]):
-        bad = (~finite[:, m]).nonzero()
-        found.append((int(bad[0]), per_batch[: int(bad[0]), m].tolist()) if len(bad) else None)
-    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -11,15 +13,32 @@ from mlplab.config.network import CustomModel, NumpyMlp
 from mlplab.config.tables import TableFile
 from mlplab.dotted import locate
 from mlplab.models.embedding import number_embedding
+from mlplab.models.ensemble import Calibrated, Ensemble
 from mlplab.models.initialization import initialize
 from mlplab.models.layers import CategoryEmbedding
 from mlplab.models.mlp import MLP
 from mlplab.models.numpy_mlp import NumpyMLP
 
+SEEDS = (1 << 62) - 1
+"""Seeds of members are so many."""
+
 
 def dtype_of(config: Config) -> torch.dtype:
     """Number format of weights and features."""
     return torch.float64 if config.accelerator.precision == 64 else torch.float32
+
+
+def members(config: Config) -> list[Config]:
+    """Settings of each network of an ensemble; the first is the network that a run without ensemble trains."""
+    alone = {"ensemble": config.ensemble.model_copy(update={"size": 1})}
+    seeds = [config.seed, *(randomness.key(config.seed, "member", i) & SEEDS for i in range(1, config.ensemble.size))]
+    return [config.model_copy(update=alone | {"seed": seed}) for seed in seeds]
+
+
+def together(config: Config, networks: Sequence[nn.Module], temperature: float | None = None) -> nn.Module:
+    """What answers for a run: its network, or the mean of several, divided by the temperature if there is one."""
+    network = Ensemble(networks) if config.ensemble.size > 1 else networks[0]
+    return network if temperature is None else Calibrated(network, temperature)
 
 
 def build(

@@ -53,7 +53,7 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
     if history:
         n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
         epoch, value = fitted.best_epoch, trained.selection.best
-        best = checkpoints.best_content(config, prepared, trained.best, n_outputs, epoch, value)
+        best = checkpoints.best_content(config, prepared, trained.best, n_outputs, epoch, value, trained.temperature)
         checkpoints.save(best, paths.best)
     if config.logger.name != "none" and history:
         file = MetricsFile(paths.metrics)

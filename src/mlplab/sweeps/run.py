@@ -16,9 +16,10 @@ import torch
 
 from mlplab import record, runs
 from mlplab.config import Config, SettingError
+from mlplab.config.fusable import alone_because
 from mlplab.config.network import CustomModel
 from mlplab.data.prepared import Prepared, prepare
-from mlplab.fused.plan import Group, Job, alone_because, plan
+from mlplab.fused.plan import Group, Job, plan
 from mlplab.fused.training import FusedTraining, Trained
 from mlplab.models.build import dtype_of
 from mlplab.signals import Interrupted, interruptible

@@ -41,6 +41,8 @@ class Fitted:
     device: str
     class_weights: Tensor | None
     diverged: Diverged | None
+    n_members: int = 1
+    """Networks of an ensemble that did not diverge."""
     main: bool = True
     """Whether this is the process that writes the record (of several, the first)."""
 

@@ -1,0 +1,26 @@
+"""Settings of the groups `ensemble` and `calibration`: what stands around the network to make its answer better."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mlplab.config.base import Settings
+
+
+class Independent(Settings):
+    """Several networks whose probabilities are averaged (Lakshminarayanan et al. 2017); 1 is one plain network."""
+
+    name: Literal["independent"]
+    size: Annotated[int, Field(ge=1, le=1000)]
+    """Networks; each has its own initial weights, order of rows and draws, the first those of a run alone."""
+
+
+Ensemble = Independent
+
+
+class Calibration(Settings):
+    """`temperature` divides the logits by one number, fitted on the validation part (Guo et al. 2017)."""
+
+    name: Literal["none", "temperature"]
