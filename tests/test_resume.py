@@ -158,7 +158,7 @@ def test_times_add_up_and_more_epochs_may_be_asked_for(tmp_path: Path) -> None:
         clock = [float(row["seconds"]) for row in csv.DictReader(file)]
     assert clock == sorted(clock)
     events = EventAccumulator(str(tmp_path / "halves")).Reload()
-    assert [e.step for e in events.Scalars("hparams/val_accuracy")] == [8], "the shorter run's end is forgotten"
+    assert [e.step for e in events.Scalars("best/val_accuracy")] == [8], "the shorter run's end is forgotten"
     assert len(events.Tensors("config/text_summary")) == 1
 
 

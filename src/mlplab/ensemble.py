@@ -70,8 +70,7 @@ def _fitted(trained: Trained, prepared: Prepared, device: str) -> Fitted:
     if trained.history:
         train = prepared.parts["train"]
         n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
-        n_inputs = train.x[:1].flatten(1).shape[1]
-        network = build(config, n_inputs, n_outputs, prepared.categories, prepared.n_numbers)
+        network = build(config, train.x[:1].flatten(1).shape[1], n_outputs, prepared.categories, prepared.n_numbers)
         network.load_state_dict(trained.best)
         network.eval()
     return Fitted(

@@ -18,6 +18,7 @@ from mlplab.data.batches import Batches
 from mlplab.data.prepared import Prepared
 from mlplab.models.diagnostics import ROWS_PROBED, dead_units
 from mlplab.reports import figures
+from mlplab.reports.hparams import row_of
 from mlplab.reports.images import SHOWN, Gallery, mistakes, worst_mistakes
 from mlplab.reports.rows import write_misclassified
 from mlplab.reports.tensorboard import Board
@@ -103,9 +104,12 @@ def make_board(
         names = prepared.feature_names, prepared.class_names
         return figures.decision_boundary(predict, prepared.raw[train.rows], train.y.numpy(), *names)
 
+    values = config.model_dump(exclude_none=True)
     return Board(
         folder,
-        config.model_dump(exclude_none=True),
+        values,
+        row_of(folder, values),
+        config.objectives,
         config.trainer.max_epochs,
         histograms=single is not None and single.histograms,
         boundary=boundary if single and single.figures and _is_plane(prepared) else None,

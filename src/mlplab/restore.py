@@ -62,8 +62,8 @@ def restore(folder: Path, allow_targets: Sequence[str] = ()) -> Restored:
     config = checkpoints.config_of(checkpoint, path, allow_targets)
     schema = None if checkpoint["schema"] is None else Schema.of_plain(checkpoint["schema"])
     sizes = len(checkpoint["feature_names"]), checkpoint["n_outputs"], checkpoint["categories"]
-    chosen = members(config)[: n_members(checkpoint)]
-    network = together(config, [build(member, *sizes, schema.n_numbers if schema else 0) for member in chosen])
+    n_numbers = schema.n_numbers if schema else 0
+    network = together(config, [build(m, *sizes, n_numbers) for m in members(config)[: n_members(checkpoint)]])
     network.load_state_dict(checkpoint["network"])
     if (temperature := checkpoint.get("temperature")) is not None:
         network = Calibrated(network, temperature)

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -49,6 +50,16 @@ class RunFolder:
     def data(self) -> Path:
         """What was understood of a table file, as JSON."""
         return self.path / "data.json"
+
+    @property
+    def overrides(self) -> Path:
+        """The settings that the run was started with, as Hydra writes them."""
+        return self.path / ".hydra" / "overrides.yaml"
+
+    @property
+    def swept(self) -> Path:
+        """The settings that the run's sweep varies, with its own values, as JSON."""
+        return self.path / ".hydra" / "swept.json"
 
     @property
     def metrics(self) -> Path:
@@ -169,10 +180,19 @@ def _umask() -> int:
 
 
 def write_result(folder: Path, values: Mapping[str, Any]) -> Result:
-    """Write result.json; JSON has no NaN: it becomes null."""
-    content = pydantic_core.to_json(values, indent=2, inf_nan_mode="null")
+    """Write result.json, with a checksum of what it says; JSON has no NaN: it becomes null."""
+    plain = pydantic_core.from_json(pydantic_core.to_json(values, inf_nan_mode="null"))
+    content = pydantic_core.to_json({**plain, CHECKSUM: _checksum(plain)}, indent=2)
     write_atomic(RunFolder(folder).result, content + b"\n")
-    return Result(folder, pydantic_core.from_json(content))
+    return Result(folder, plain)
+
+
+CHECKSUM = "crc32"
+"""Key of result.json: the CRC-32 of everything else in it, as JSON with sorted keys."""
+
+
+def _checksum(values: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(values, sort_keys=True).encode())
 
 
 def write_data(folder: Path, told: Mapping[str, Any] | None) -> None:
@@ -185,15 +205,26 @@ def read_result(folder: Path) -> Result:
     """Read result.json.
 
     Raises:
-        ValueError: there is none, or it is damaged.
+        SettingError: there is none, or it is damaged.
     """
     path = RunFolder(folder).result
     if not path.is_file():
-        raise ValueError(f"{folder} holds no result.json; is it a run folder, and has its run ended?")
+        raise SettingError(f"{folder} holds no result.json; is it a run folder, and has its run ended?")
     try:
-        return Result(folder, json.loads(path.read_text()))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); train again, or evaluate the run to score it anew") from None
+        values = json.loads(path.read_bytes())
+        if not isinstance(values, dict) or not isinstance(values.get("status"), str):
+            raise ValueError("it names no status")
+        parts = values.get("metrics", {})
+        if not isinstance(parts, dict) or not all(isinstance(of_part, dict) for of_part in parts.values()):
+            raise ValueError("its metrics are none")
+        if values.pop(CHECKSUM, None) not in (None, _checksum(values)):
+            raise ValueError("it has changed since it was written")
+        return Result(folder, values)
+    except (ValueError, RecursionError) as error:
+        raise SettingError(
+            f"{path} is damaged ({error}); python src/train.py resume={folder} writes it anew, and evaluate scores the "
+            "run without it"
+        ) from None
 
 
 def finished(folder: Path) -> Result | None:
@@ -201,7 +232,7 @@ def finished(folder: Path) -> Result | None:
     try:
         result = read_result(folder)
         return result if result.status in ("completed", "diverged") else None
-    except (ValueError, KeyError, TypeError):
+    except SettingError:
         return None
 
 

@@ -12,6 +12,7 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, filter_overrides
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins.mlplab_launcher import _rows
 from hydra_plugins.mlplab_launcher._compose import Composer
 from hydra_plugins.mlplab_launcher._planned import Planned, Planner
 from mlplab.config import parse
@@ -68,6 +69,7 @@ def _launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[J
             job if job.number == number else planner.plan(job.overrides, number)
             for job, number in zip(planned, numbers, strict=True)
         ]
+        columns = _rows.columns(launcher.config, ledger)
         launches = ledger.add(keys, numbers, [job.folder for job in planned])
     except Exception:  # a setting that is wrong, or one that Hydra cannot compose
         discard_if_empty(sweep)
@@ -79,6 +81,8 @@ def _launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[J
         for job in planned:
             if finished(job.folder) is None:
                 _open(job, subdir)
+                if subdir is not None:
+                    _rows.write(job, columns)
     if before := sum(finished(job.folder) is not None for job in planned):
         print(f"{before} of {len(planned)} jobs finished before", flush=True)
     returns = [BatchReturn(job, subdir) for job in planned]

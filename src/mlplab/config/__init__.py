@@ -54,6 +54,11 @@ class Config(Settings):
     logger: Logger
     trainer: Trainer
 
+    @property
+    def objectives(self) -> list[str]:
+        """What a search looks at, one or several."""
+        return [self.objective]
+
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         self._check_objective()

@@ -60,3 +60,11 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file, each by its header's names."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def read_numbers(path: Path, name: str) -> list[float] | None:
+    """A column of a CSV file, NaN where a cell is empty; None where the file is damaged or has no such column."""
+    try:
+        return [float(row[name] or "nan") for row in read_csv(path)]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        return None

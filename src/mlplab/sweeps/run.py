@@ -253,9 +253,9 @@ def _left(folder: Path) -> dict[str, Any] | None:
     from mlplab.training import checkpoints
 
     paths = runs.RunFolder(folder)
-    if not paths.last.is_file() or (paths.result.is_file() and runs.read_result(folder).status == "failed"):
-        return None
     try:
+        if paths.result.is_file() and runs.read_result(folder).status == "failed":
+            return None
         return checkpoints.load(paths.last)
     except SettingError:
         return None
