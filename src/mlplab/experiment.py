@@ -18,6 +18,7 @@ from mlplab.config.fusable import alone_because
 from mlplab.data.prepared import Prepared, prepare
 from mlplab.models.build import dtype_of, members
 from mlplab.models.ensemble import Calibrated, Ensemble
+from mlplab.models.packed import PackedMLP
 from mlplab.reports.events import cut
 from mlplab.reports.progress import ProgressBar
 from mlplab.reports.tables import write_csv
@@ -61,7 +62,7 @@ def run(
     values: dict[str, Any] = record.beginning(config)
     if start is not None:
         values["command"] = start["command"]
-        if config.ensemble.size > 1:  # its members go on from checkpoints of their own, or begin again to the same end
+        if config.ensemble.networks > 1:  # they go on from checkpoints of their own, or begin anew to the same end
             start = None
     try:
         with interruptible():
@@ -142,8 +143,8 @@ def _run(
         seconds = {"fit": fitted.seconds, "test": time.perf_counter() - testing}
         values |= record.outcome(config, prepared, fitted, scores)
         if config.ensemble.size > 1:
-            alone = _alone(config, prepared, fitted)
-            values["ensemble"] = {"size": config.ensemble.size, "trained": fitted.n_members, "members": alone}
+            alone, trained = _alone(config, prepared, fitted), fitted.n_members * config.ensemble.packed
+            values["ensemble"] = {"size": config.ensemble.size, "trained": trained, "members": alone}
         record.write_end(config, prepared, fitted, scores, folder, board, gallery, in_sweep)
     before = start["history"][-1]["seconds"] if start and start["history"] else 0.0
     values["seconds"] = {"total": before + time.perf_counter() - started, **seconds}
@@ -151,8 +152,8 @@ def _run(
 
 
 def _epochs_shown(config: Config) -> int:
-    in_turn = config.ensemble.size > 1 and alone_because(members(config)[0])
-    return config.trainer.max_epochs * (config.ensemble.size if in_turn else 1)
+    in_turn = config.ensemble.networks > 1 and alone_because(members(config)[0])
+    return config.trainer.max_epochs * (config.ensemble.networks if in_turn else 1)
 
 
 def _fit(
@@ -163,7 +164,7 @@ def _fit(
     observers: list[Observer],
     start: dict[str, Any] | None,
 ) -> Fitted:
-    if config.ensemble.size > 1:
+    if config.ensemble.networks > 1:
         from mlplab.ensemble import fit_ensemble
 
         fitted = fit_ensemble(config, prepared, device, folder, observers)
@@ -196,15 +197,17 @@ def score_all(config: Config, prepared: Prepared, fitted: Fitted) -> dict[str, S
 
 
 def _alone(config: Config, prepared: Prepared, fitted: Fitted) -> dict[str, dict[str, float]] | None:
-    """Mean over an ensemble's networks of what each scores alone, uncalibrated, on every part."""
-    if fitted.network is None or fitted.n_members == 1:
-        return None
+    """Mean over an ensemble's members of what each scores alone, uncalibrated, on every part."""
     whole = fitted.network.network if isinstance(fitted.network, Calibrated) else fitted.network
-    assert isinstance(whole, Ensemble)
+    if not isinstance(whole, Ensemble | PackedMLP) or not fitted.history:
+        return None
+    networks = whole.members
+    if len(networks) == 1:
+        return None
     found: dict[str, dict[str, float]] = {}
     for name, part in prepared.parts.items():
         if len(part):
-            alone = [score(m, part, config, prepared.n_classes, fitted.class_weights).metrics for m in whole.members]
+            alone = [score(m, part, config, prepared.n_classes, fitted.class_weights).metrics for m in networks]
             found[name] = {metric: sum(a[metric] for a in alone) / len(alone) for metric in alone[0]}
     return found
 

@@ -95,7 +95,7 @@ def make_board(
     if not isinstance(config.logger, TensorBoardLogger):
         return None
     pictures = wants_pictures(config, in_sweep)
-    single = pictures if config.ensemble.size == 1 else None  # what shows one network's inside
+    single = pictures if config.ensemble.networks == 1 else None  # what shows one network's inside
     train = prepared.parts["train"]
 
     def boundary(network: torch.nn.Module) -> Any:
@@ -130,7 +130,7 @@ def make_gallery(
 ) -> Gallery | None:
     """The pictures of image data in the run's TensorBoard events; samples as the first step sees them."""
     pictures = wants_pictures(config, in_sweep)
-    wanted = pictures is not None and pictures.images and config.ensemble.size == 1
+    wanted = pictures is not None and pictures.images and config.ensemble.networks == 1
     if board is None or not wanted or not isinstance(config.data, ImageSettings):
         return None
     train = prepared.parts["train"]
