@@ -50,7 +50,7 @@ def lightgbm(x: pd.DataFrame, y: np.ndarray, test: pd.DataFrame, categories: lis
     from lightgbm import LGBMClassifier
 
     x, test = _as_categories(x, test, categories)
-    return np.asarray(LGBMClassifier(random_state=seed, verbose=-1, n_jobs=2).fit(x, y).predict_proba(test))
+    return np.asarray(LGBMClassifier(random_state=seed, verbose=-1, n_jobs=1).fit(x, y).predict_proba(test))
 
 
 def realmlp(x: pd.DataFrame, y: np.ndarray, test: pd.DataFrame, categories: list[str], seed: int) -> np.ndarray:
@@ -76,7 +76,7 @@ def _pytabkit(
             x[column], test[column] = (frame[column].fillna(x[column].median()) for frame in (x, test))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model = kind(random_state=seed, device="cpu", n_threads=2, verbosity=0)
+        model = kind(random_state=seed, device="cpu", n_threads=1, verbosity=0)
         model.fit(x, y, cat_col_names=categories)
         return np.asarray(model.predict_proba(test))
 

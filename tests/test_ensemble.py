@@ -78,6 +78,14 @@ def test_an_ensemble_leaves_the_folder_of_one_run(three: Result) -> None:
     assert evaluate(three.folder).metrics == three.metrics
 
 
+@pytest.mark.parametrize("embedding", ["periodic", "piecewise_linear"])
+def test_members_embed_numbers(embedding: str, tmp_path: Path) -> None:
+    words = ("ensemble.size=2", f"embedding={embedding}", "calibration=temperature", "trainer.max_epochs=4")
+    result = run(composed(*words), tmp_path / "two")
+    assert evaluate(result.folder).metrics == result.metrics
+    assert "members.1.layers.0.bias" in checkpoints.load(result.folder / "checkpoints/best.ckpt")["network"]
+
+
 def test_an_ensemble_is_one_onnx_file(three: Result, tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
     chosen = Export(

@@ -12,6 +12,7 @@ from mlplab.config.fusable import alone_because
 from mlplab.data.prepared import Prepared
 from mlplab.models.build import members
 from mlplab.models.ensemble import Calibrated, Ensemble
+from mlplab.models.packed import PackedMLP
 from mlplab.portfolio.fit import Chosen, fit_portfolio
 from mlplab.portfolio.show import show_tried, write_tried
 from mlplab.record import objective_of
@@ -38,8 +39,9 @@ class Answer:
     def tell(self, values: dict[str, Any], config: Config, folder: Path, progress: bool) -> None:
         """Add to what result.json says what only several networks have; write and show how they were chosen."""
         if config.ensemble.size > 1:
+            trained = self.fitted.n_members * config.ensemble.packed
             alone = self._members_alone(config)
-            values["ensemble"] = {"size": config.ensemble.size, "trained": self.fitted.n_members, "members": alone}
+            values["ensemble"] = {"size": config.ensemble.size, "trained": trained, "members": alone}
         if self.chosen is None:
             return
         values["portfolio"] = self.chosen.record()
@@ -51,12 +53,11 @@ class Answer:
                 show_tried(self.chosen)
 
     def _members_alone(self, config: Config) -> dict[str, dict[str, float]] | None:
-        """Mean over an ensemble's networks of what each scores alone, uncalibrated, on every part."""
+        """Mean over an ensemble's members of what each scores alone, uncalibrated, on every part."""
         network = self.fitted.network
-        if network is None:
-            return None
         whole = network.network if isinstance(network, Calibrated) else network
-        assert isinstance(whole, Ensemble)
+        if not isinstance(whole, Ensemble | PackedMLP) or not self.fitted.history or len(whole.members) == 1:
+            return None
         found: dict[str, dict[str, float]] = {}
         n_classes, weights = self.prepared.n_classes, self.fitted.class_weights
         for name, part in self.prepared.parts.items():
@@ -68,8 +69,8 @@ class Answer:
 
 def epochs_shown(config: Config) -> int:
     """Epochs that a progress bar counts."""
-    in_turn = config.ensemble.size > 1 and alone_because(members(config)[0])
-    return config.trainer.max_epochs * (config.ensemble.size if in_turn else 1)
+    in_turn = config.ensemble.networks > 1 and alone_because(members(config)[0])
+    return config.trainer.max_epochs * (config.ensemble.networks if in_turn else 1)
 
 
 def fit_as_asked(
@@ -90,7 +91,7 @@ def fit_as_asked(
 
         answer = Answer(*fit_portfolio(config, prepared, device, folder, report))
         _tell_late([observer for observer in observers if observer not in bars], answer.fitted)
-    elif config.ensemble.size > 1:
+    elif config.ensemble.networks > 1:
         from mlplab.ensemble import fit_ensemble
 
         answer = Answer(prepared, fit_ensemble(config, prepared, device, folder, observers))

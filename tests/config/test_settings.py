@@ -253,6 +253,11 @@ REFUSED = [
     (["embedding=periodic", "embedding.bins=3"], ["embedding.bins", "piecewise_linear"]),
     (["embedding=periodic", "embedding.scale=0"], ["embedding.scale=0", "greater than 0"]),
     (["embedding=periodic", "embedding.frequencies=4096"], ["embedding.frequencies=4096", "1024"]),
+    (["ensemble=packed", "model=linear"], ["ensemble=packed", "model=linear", "model=mlp"]),
+    (["ensemble=packed", "model=numpy_mlp"], ["ensemble=packed", "model=numpy_mlp", "model=mlp"]),
+    (["ensemble=packed", "regularization=batch_norm"], ["ensemble=packed", "batch_norm", "layer_norm"]),
+    (["ensemble=packed", "ensemble.size=0"], ["ensemble.size=0", "at least 1"]),
+    (["ensemble=pack"], ["ensemble=pack", "Did you mean 'packed'?"]),
     (["embedding=period"], ["embedding=period", "Did you mean 'periodic'?"]),
     # values that are not there yet, overrides that cannot be read
     (["model=custom"], ["model.target", "no value yet"]),

@@ -64,7 +64,7 @@ class Config(Settings):
     @property
     def several(self) -> bool:
         """Whether several networks answer together, whose insides are not shown one by one."""
-        return self.ensemble.size > 1 or self.portfolio.name != "none"
+        return self.ensemble.networks > 1 or self.portfolio.name != "none"
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
@@ -207,7 +207,17 @@ class Config(Settings):
                 )
 
     def _check_ensemble(self) -> None:
-        several = self.ensemble.size > 1
+        if self.ensemble.name == "packed":
+            for wrong, instead in (
+                (self.model.name != "mlp" and f"model={self.model.name}", "model=mlp"),
+                (self.regularization.batch_norm and "regularization=batch_norm", "layer_norm"),
+            ):
+                if wrong:
+                    raise ValueError(
+                        f"ensemble=packed shares the hidden layers of model=mlp between its members, and {wrong} does "
+                        f"not go with that; use {instead}, or ensemble=independent"
+                    )
+        several = self.ensemble.networks > 1
         for wrong, instead in (
             (self.accelerator.name in ("ddp", "ddp_cpu") and f"accelerator={self.accelerator.name}", "one device"),
             (self.trainer.show_first_step and "trainer.show_first_step", "trainer.show_first_step=false"),

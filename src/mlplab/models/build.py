@@ -18,6 +18,7 @@ from mlplab.models.initialization import initialize
 from mlplab.models.layers import CategoryEmbedding
 from mlplab.models.mlp import MLP
 from mlplab.models.numpy_mlp import NumpyMLP
+from mlplab.models.packed import PackedMLP
 
 SEEDS = (1 << 62) - 1
 """Seeds of members are so many."""
@@ -30,6 +31,8 @@ def dtype_of(config: Config) -> torch.dtype:
 
 def members(config: Config) -> list[Config]:
     """Settings of each network of an ensemble; the first is the network that a run without ensemble trains."""
+    if config.ensemble.networks == 1:
+        return [config]
     alone = {"ensemble": config.ensemble.model_copy(update={"size": 1})}
     seeds = [config.seed, *(randomness.key(config.seed, "member", i) & SEEDS for i in range(1, config.ensemble.size))]
     return [config.model_copy(update=alone | {"seed": seed}) for seed in seeds]
@@ -37,7 +40,7 @@ def members(config: Config) -> list[Config]:
 
 def together(config: Config, networks: Sequence[nn.Module], temperature: float | None = None) -> nn.Module:
     """What answers for a run: its network, or the mean of several, divided by the temperature if there is one."""
-    network = Ensemble(networks) if config.ensemble.size > 1 else networks[0]
+    network = Ensemble(networks) if config.ensemble.networks > 1 else networks[0]
     return network if temperature is None else Calibrated(network, temperature)
 
 
@@ -81,7 +84,11 @@ def build(
         if isinstance(model, NumpyMlp):
             network = NumpyMLP(*sizes, *rest)
         else:
-            network = MLP(*sizes, *rest, _embeddings(config, n_features, categories, n_numbers))
+            embeddings = _embeddings(config, n_features, categories, n_numbers)
+            if config.ensemble.name == "packed":
+                network = PackedMLP(config.ensemble.size, *sizes, *rest, embeddings)
+            else:
+                network = MLP(*sizes, *rest, embeddings)
     network.to(dtype_of(config))  # before the weights: a float64 network gets float64 draws
     initialize(network, config.initialization, config.activation, config.seed)
     return network

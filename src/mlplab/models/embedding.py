@@ -48,6 +48,10 @@ class NumberEmbedding(nn.Module):
         units = torch.baddbmm(self.bias.view(n, 1, width), encoded, self.weight.view(n, width, -1).mT).relu()
         return torch.cat([units.transpose(0, 1).flatten(1), x], 1)
 
+    def columns(self, of: Tensor) -> Tensor:
+        """Which feature each output comes from, given that of each input."""
+        return torch.cat([of[: self.n_numbers].repeat_interleave(self.width), of])
+
 
 class PeriodicEmbedding(NumberEmbedding):
     """cos(2 pi c x) and sin(2 pi c x) at learned frequencies c: "PLR", with the value kept beside it.

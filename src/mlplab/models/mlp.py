@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ class MLP(nn.Module):
         regularization: its dropout, batch_norm and layer_norm shape the network.
         seed: addresses the dropout masks.
         embeddings: the first layers, of numbers and of categories; each knows its `n_out`.
+        hidden, output: build a layer's weights, from (n_in, n_out, bias).
     """
 
     def __init__(
@@ -42,6 +43,8 @@ class MLP(nn.Module):
         regularization: Regularization,
         seed: int,
         embeddings: Sequence[Any] = (),
+        hidden: Callable[[int, int, bool], nn.Module] = Linear,
+        output: Callable[[int, int, bool], nn.Module] = Linear,
     ) -> None:
         super().__init__()
         self.clock = Clock()
@@ -49,7 +52,7 @@ class MLP(nn.Module):
         n_in = embeddings[-1].n_out if embeddings else n_features
         for i, width in enumerate(widths):
             # batch normalization takes any bias away again: its gradient would be nothing but rounding
-            layers.append(Linear(n_in, width, bias and not regularization.batch_norm))
+            layers.append(hidden(n_in, width, bias and not regularization.batch_norm))
             if norm := regularization.batch_norm:
                 layers.append(nn.BatchNorm1d(width, norm.eps, norm.momentum))
             if layer_norm := regularization.layer_norm:
@@ -58,7 +61,7 @@ class MLP(nn.Module):
             if dropout := regularization.dropout:
                 layers.append(Dropout(dropout.p, randomness.key(seed, "dropout", i), self.clock))
             n_in = width
-        layers.append(Linear(n_in, n_outputs, bias))
+        layers.append(output(n_in, n_outputs, bias))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

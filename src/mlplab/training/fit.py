@@ -99,7 +99,7 @@ def fit(
     classifier.after_step = epochs.on_step
     diverged: Diverged | None = None
     n_parameters = sum(p.numel() for p in network.parameters())
-    with quiet_lightning(), threads_for(n_parameters * batches.batch_size):
+    with quiet_lightning(), threads_for(n_parameters * batches.batch_size * config.ensemble.packed):
         trainer = make_trainer(config, device, epochs, in_blocks)
         batches.epoch = lambda: trainer.current_epoch
         seconds = epochs.history[-1]["seconds"] if epochs.history else 0.0
