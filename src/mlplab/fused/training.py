@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mlplab.fused import state
 from mlplab.fused.group_data import StackedBatches, StackedPart
-from mlplab.fused.objective import Objective
+from mlplab.fused.objective import Objective, first_bad
 from mlplab.fused.plan import Job
 from mlplab.fused.stack import Context, Stack
 from mlplab.fused.updates import Update, Value, spread
@@ -55,6 +56,10 @@ class FusedTraining:
 
     Args:
         report: told after each epoch (epochs done, networks left, best monitored value so far).
+
+    Attributes:
+        epochs: epochs that are done.
+        seconds: that they took.
     """
 
     def __init__(self, jobs: Sequence[Job], device: torch.device, report: Report | None = None) -> None:
@@ -85,11 +90,20 @@ class FusedTraining:
         ]
         self.alive = list(self.all)
         self.best = self.stack.snapshot()
+        self.epochs, self.seconds = 0, 0.0
         self._schedules = {t.schedule: t.job.config.scheduler for t in self.all}
         self._moves = any(schedulers.moves_within_epochs(s) for s in self._schedules.values())
         self._factors: dict[str, float] = {}
         self._rates: list[float] = []
         self._rate: Value = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a later `restore` needs, copied to the CPU: plain types and tensors."""
+        return state.capture(self)
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Go on from what `state` gave between two epochs, in a training of the same jobs that has not run yet."""
+        state.put_back(self, kept)
 
     @torch.no_grad()
     def run(self) -> list[Trained]:
@@ -99,18 +113,20 @@ class FusedTraining:
             return self._run()
 
     def _run(self) -> list[Trained]:
-        started = time.perf_counter()
-        for epoch in range(self.config.trainer.max_epochs):
+        started = time.perf_counter() - self.seconds
+        for epoch in range(self.epochs, self.config.trainer.max_epochs):
+            if not self.alive:
+                break
             rows, finite = self._epoch(epoch)
+            self.seconds = time.perf_counter() - started
             for row in rows:
-                row["seconds"] = time.perf_counter() - started
+                row["seconds"] = self.seconds
             self._take_in(epoch, rows, finite)
+            self.epochs = epoch + 1
             if self.report:
                 found = [t.selection.best for t in self.all if not math.isnan(t.selection.best)]
                 pick = max if self.all[0].selection.mode == "max" else min
                 self.report(epoch + 1, len(self.alive), pick(found, default=math.nan))
-            if not self.alive:
-                break
         self._retire(list(range(len(self.alive))), self.stack.snapshot())
         seconds = time.perf_counter() - started
         for trained in self.all:
@@ -142,7 +158,7 @@ class FusedTraining:
         for m in range(self.stack.n):
             row: Row = {"epoch": epoch, "step": (epoch + 1) * n_batches, "lr": self._rates[m]}
             rows.append(row | {name: values[m] for name, values in columns.items()})
-        return rows, _first_bad(torch.stack([loss for loss, *_ in seen]))
+        return rows, first_bad(torch.stack([loss for loss, *_ in seen]))
 
     def _rate_at(self, step: int, n_batches: int) -> Value:
         """Each network's learning rate at a step, laid out over the flat buffer if they differ."""
@@ -217,19 +233,19 @@ class FusedTraining:
             self.stack.refresh(self.best, torch.tensor(improved, device=self.stack.device))
         if leaving:
             self._retire(leaving, self.stack.snapshot())
-            self._compact([m for m in range(len(self.alive)) if m not in set(leaving)])
+            self.compact([m for m in range(len(self.alive)) if m not in set(leaving)])
 
     def _retire(self, leaving: list[int], now: list[Tensor]) -> None:
         """Keep what networks that leave the batch came to, and score their best weights on every part."""
         self._score_best(leaving)
-        state = {name: self.stack.views(flat) for name, flat in self.update.state.items()}
+        states = {name: self.stack.views(flat) for name, flat in self.update.state.items()}
         for m in leaving:
             trained = self.alive[m]
             if trained.history:
                 trained.best = self.stack.state(self.best, m)
             trained.last = self.stack.state(now, m)
             trained.optimizer = [
-                {name: views[i][m].to("cpu", copy=True) for name, views in state.items()}
+                {name: views[i][m].to("cpu", copy=True) for name, views in states.items()}
                 for i in range(len(self.stack.parameters))
             ]
 
@@ -249,14 +265,14 @@ class FusedTraining:
                     self.alive[m].scores[name] = Scores(metrics, probs[m, :n_rows].clone())
         self.stack.restore(now)
 
-    def _compact(self, keep: list[int]) -> None:
+    def compact(self, keep: list[int]) -> None:
+        """Leave only some of the networks that are in the batch."""
         self.alive = [self.alive[m] for m in keep]
         if not keep:
             return
         which = torch.tensor(keep, device=self.stack.device)
         self.best = [copy[which] for copy in self.best]
-        state = self.stack.compact(which, list(self.update.state.values()))
-        self.update.compact(keep, state)
+        self.update.compact(keep, self.stack.compact(which, list(self.update.state.values())))
         self.objective.compact(keep)
         self.train = self.train.compact(which)
         self.batches.compact(which, self.train)
@@ -276,16 +292,4 @@ def _metrics(logits: Tensor, y: Tensor, n_rows: Tensor | None) -> dict[str, list
             column = found.setdefault(name, [math.nan] * len(n_rows))
             for m, value in zip(which.tolist(), values.tolist(), strict=True):
                 column[m] = value
-    return found
-
-
-def _first_bad(per_batch: Tensor) -> list[tuple[int, list[float]] | None]:
-    """First step of the epoch whose loss is not finite, with the losses before it, of each network."""
-    finite = per_batch.isfinite()
-    if bool(finite.all()):
-        return [None] * per_batch.shape[1]
-    found: list[tuple[int, list[float]] | None] = []
-    for m in range(per_batch.shape[1]):
-        bad = (~finite[:, m]).nonzero()
-        found.append((int(bad[0]), per_batch[: int(bad[0]), m].tolist()) if len(bad) else None)
     return found
