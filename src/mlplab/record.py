@@ -12,12 +12,14 @@ import torch
 from mlplab import runs
 from mlplab.config import Config
 from mlplab.config.images import ImageSettings
+from mlplab.config.objectives import named
 from mlplab.config.training import TensorBoardLogger
 from mlplab.data.augmentation import addresses, augment
 from mlplab.data.batches import Batches
 from mlplab.data.prepared import Prepared
 from mlplab.models.diagnostics import ROWS_PROBED, dead_units
 from mlplab.reports import figures
+from mlplab.reports.hparams import row_of
 from mlplab.reports.images import SHOWN, Gallery, mistakes, worst_mistakes
 from mlplab.reports.rows import write_misclassified
 from mlplab.reports.tensorboard import Board
@@ -59,8 +61,7 @@ def outcome(config: Config, prepared: Prepared, fitted: Fitted, scores: dict[str
         **settings(config),  # with what `auto` came to
         "data": prepared.describe(),
     }
-    part, name = config.objective.split("/")
-    values["objective"] = values["metrics"].get(part, {}).get(name) if not fitted.diverged else None
+    values["objective"] = None if fitted.diverged else objective_of(config, values["metrics"], fitted)
     if fitted.diverged:
         values["failure"] = {
             "message": str(fitted.diverged),
@@ -75,6 +76,18 @@ def outcome(config: Config, prepared: Prepared, fitted: Fitted, scores: dict[str
             values[f"{part}_confusion_matrix"] = matrix.tolist()
             values[f"{part}_per_class"] = dict(zip(prepared.class_names, per_class(matrix), strict=True))
     return values
+
+
+def objective_of(
+    config: Config, metrics: dict[str, dict[str, float]], fitted: Fitted
+) -> float | list[float | None] | None:
+    """What a search is told, of one objective or of each of several."""
+    costs = {"parameters": fitted.n_parameters, "seconds": fitted.seconds}
+    found = []
+    for name in map(named, config.objectives):
+        part, _, metric = name.partition("/")
+        found.append(metrics.get(part, {}).get(metric) if metric else costs[name])
+    return found[0] if isinstance(config.objective, str) else found
 
 
 def wants_pictures(config: Config, in_sweep: bool) -> TensorBoardLogger | None:
@@ -94,6 +107,7 @@ def make_board(
     if not isinstance(config.logger, TensorBoardLogger):
         return None
     pictures = wants_pictures(config, in_sweep)
+    single = None if config.several else pictures  # what shows one network's inside
     train = prepared.parts["train"]
 
     def boundary(network: torch.nn.Module) -> Any:
@@ -102,14 +116,17 @@ def make_board(
         names = prepared.feature_names, prepared.class_names
         return figures.decision_boundary(predict, prepared.raw[train.rows], train.y.numpy(), *names)
 
+    values = config.model_dump(exclude_none=True)
     return Board(
         folder,
-        config.model_dump(exclude_none=True),
+        values,
+        row_of(folder, values),
+        config.objectives,
         config.trainer.max_epochs,
-        histograms=pictures is not None and pictures.histograms,
-        boundary=boundary if pictures and pictures.figures and _is_plane(prepared) else None,
-        example=train.inputs(train.x[:2]) if pictures and pictures.graph else None,
-        dead=partial(dead_units, x=train.inputs(train.x[:ROWS_PROBED])) if pictures else None,
+        histograms=single is not None and single.histograms,
+        boundary=boundary if single and single.figures and _is_plane(prepared) else None,
+        example=train.inputs(train.x[:2]) if single and single.graph else None,
+        dead=partial(dead_units, x=train.inputs(train.x[:ROWS_PROBED])) if single else None,
         epochs=epochs,
     )
 
@@ -125,7 +142,8 @@ def make_gallery(
 ) -> Gallery | None:
     """The pictures of image data in the run's TensorBoard events; samples as the first step sees them."""
     pictures = wants_pictures(config, in_sweep)
-    if board is None or pictures is None or not pictures.images or not isinstance(config.data, ImageSettings):
+    wanted = pictures is not None and pictures.images and not config.several
+    if board is None or not wanted or not isinstance(config.data, ImageSettings):
         return None
     train = prepared.parts["train"]
     order = Batches(train, SHOWN, config.seed).order(0)
@@ -162,6 +180,7 @@ def write_end(
             drawn["confusion_matrix"] = figures.confusion_matrix(matrix, names)
             drawn["roc"] = figures.roc_curves(probs, targets, names)
             drawn["precision_recall"] = figures.precision_recall_curves(probs, targets, names)
+            drawn["reliability"] = figures.reliability(probs, targets)
     if pictures and pictures.figures and fitted.history:
         columns = {name: [row[name] for row in fitted.history] for name in fitted.history[0]}
         drawn["learning_curves"] = figures.learning_curves(columns, fitted.best_epoch)

@@ -52,6 +52,16 @@ class RunFolder:
         return self.path / "data.json"
 
     @property
+    def overrides(self) -> Path:
+        """The settings that the run was started with, as Hydra writes them."""
+        return self.path / ".hydra" / "overrides.yaml"
+
+    @property
+    def swept(self) -> Path:
+        """The settings that the run's sweep varies, with its own values, as JSON."""
+        return self.path / ".hydra" / "swept.json"
+
+    @property
     def metrics(self) -> Path:
         """One row an epoch, as CSV."""
         return self.path / "metrics.csv"
@@ -65,6 +75,11 @@ class RunFolder:
     def first_step(self) -> Path:
         """Every number of the first step, with trainer.show_first_step=true, as CSV."""
         return self.path / "first_step.csv"
+
+    @property
+    def portfolio(self) -> Path:
+        """The settings that a portfolio tried, with their scores and weights, as CSV."""
+        return self.path / "portfolio.csv"
 
     @property
     def misclassified(self) -> Path:
@@ -81,7 +96,7 @@ class Result:
 
     @property
     def status(self) -> str:
-        """completed, diverged, failed or interrupted."""
+        """completed, diverged, failed, interrupted, or pruned: stopped early by a search."""
         return str(self.values["status"])
 
     @property
@@ -90,14 +105,14 @@ class Result:
         return dict(self.values["metrics"])
 
     @property
-    def objective(self) -> float | None:
-        """What a search looks at: the metric that the setting `objective` names; NaN if the run failed."""
+    def objective(self) -> Any:
+        """What a search looks at: a number, or one for each of several objectives; NaN if the run failed."""
         value = self.values.get("objective")
         return math.nan if value is None and self.status in ("diverged", "failed") else value
 
     def unfinished(self) -> RuntimeError | None:
         """What to raise of a run that did not complete, such as one that diverged."""
-        if self.status == "completed":
+        if self.status in ("completed", "pruned"):
             return None
         return RuntimeError(f"{self.status}: {(self.values.get('failure') or {}).get('message', 'no reason given')}")
 
@@ -223,11 +238,15 @@ def read_result(folder: Path) -> Result:
         ) from None
 
 
-def finished(folder: Path) -> Result | None:
-    """The result of a run that came to an end of its own; None where it failed, was interrupted or never was."""
+def finished(folder: Path, pruned: bool = False) -> Result | None:
+    """The result of a run that came to an end of its own; None where it failed, was interrupted or never was.
+
+    Args:
+        pruned: count one that a search has stopped early.
+    """
     try:
         result = read_result(folder)
-        return result if result.status in ("completed", "diverged") else None
+        return result if result.status in ("completed", "diverged", *(["pruned"] if pruned else [])) else None
     except SettingError:
         return None
 

@@ -207,7 +207,10 @@ def test_hparams_tab_lists_each_run_with_its_real_values(tmp_path: Path) -> None
             file.add_scalars({"val/accuracy": 0.1}, 29)
             file.add_hparams(params | {"layers": i}, {"best/accuracy": score, "best/loss": float(i)})
     assert hparams_table(tmp_path) == {
-        f"run{i}": (params | {"layers": i}, {"best/accuracy": score, "best/loss": i})
+        f"run{i}": (
+            params | {"layers": i},
+            {"best/accuracy": score, "best/loss": i, "val/accuracy": pytest.approx(0.1)},
+        )
         for i, score in enumerate([0.0, 0.875])
     }
     table = hparams_table(tmp_path)
@@ -230,6 +233,21 @@ def test_hparams_of_a_run_without_metrics_is_still_a_row(tmp_path: Path) -> None
     with EventFile(tmp_path / "run") as file:
         file.add_hparams({"lr": 0.5}, {})
     assert hparams_table(tmp_path) == {"run": ({"lr": 0.5}, {})}
+
+
+def test_rows_of_different_settings_share_a_table_of_all_columns(tmp_path: Path) -> None:
+    for name, params in {"a": {"lr": 0.5}, "b": {"lr": 0.1, "hidden": 8}, "c": {"norm": True}}.items():
+        with EventFile(tmp_path / name) as file:
+            file.add_hparams(params, {"accuracy": 0.5})
+    assert {name: params for name, (params, _) in hparams_table(tmp_path).items()} == {
+        "a": {"lr": 0.5},
+        "b": {"lr": 0.1, "hidden": 8},
+        "c": {"norm": True},
+    }
+    context = backend_context.Context(base_plugin.TBContext(data_provider=served(tmp_path)))
+    found = context.hparams_metadata(RequestContext(), "")
+    table = context.experiment_from_metadata(RequestContext(), "", True, found, [])
+    assert {column.name for column in table.hparam_infos} == {"lr", "hidden", "norm"}
 
 
 def test_histogram_counts_the_finite_values(tmp_path: Path) -> None:

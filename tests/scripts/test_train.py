@@ -119,7 +119,7 @@ def test_tensorboard_shows_curves_pictures_graph_settings_and_real_hparams(wine:
     assert {"weights/layers.0.weight", "gradients/layers.0.weight"} <= histograms
     assert "config/text_summary" in found.Tags()["tensors"]
     for part in ("val", "test"):
-        (final,) = found.Scalars(f"hparams/{part}_accuracy")
+        (final,) = found.Scalars(f"best/{part}_accuracy")
         assert final.value == pytest.approx(values["metrics"][part]["accuracy"])
     start = found.summary_metadata["_hparams_/session_start_info"].plugin_data.content
     hparams = plugin_data_pb2.HParamsPluginData.FromString(start).session_start_info.hparams

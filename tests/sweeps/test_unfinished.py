@@ -19,7 +19,9 @@ from sweeps.groups import CPU, composed, one_group, option, varied
 
 from mlplab.compose import load_config
 from mlplab.config import Config
-from mlplab.fused.training import FusedTraining, Trained
+from mlplab.fused.halving import Halving
+from mlplab.fused.trained import Trained
+from mlplab.fused.training import FusedTraining
 from mlplab.sweeps.run import run_batch
 from mlplab.sweeps.unfinished import NAME
 from mlplab.training import checkpoints
@@ -100,6 +102,23 @@ def test_a_group_goes_on_from_any_epoch_bit_for_bit(name: str, after: int, tmp_p
     for trained, one in zip(halves.run(), expected, strict=True):
         for key, value in told(trained).items():
             assert same(value, one[key]), key
+
+
+def test_a_halving_search_goes_on_with_what_its_rungs_have_seen(tmp_path: Path) -> None:
+    jobs = one_group([composed(f"seed={i}", f"optimizer.lr={0.0003 * 3**i}") for i in range(6)])
+
+    def keep(epochs: int, networks: int, best: float) -> None:
+        if epochs == 3:
+            checkpoints.save_last(whole.state(), tmp_path / "state")
+
+    whole = FusedTraining(jobs, CPU, keep, Halving("val/accuracy", smaller_is_better=False))
+    expected = whole.run()
+    assert 3 <= sum(trained.pruned for trained in expected) < 6
+    halves = FusedTraining(jobs, CPU, halving=Halving("val/accuracy", smaller_is_better=False))
+    halves.restore(checkpoints.load(tmp_path / "state"))
+    for trained, one in zip(halves.run(), expected, strict=True):
+        assert same(told(trained), told(one))
+        assert (trained.pruned, trained.rungs) == (one.pruned, one.rungs)
 
 
 SWEEP = (

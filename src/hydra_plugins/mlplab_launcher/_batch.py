@@ -12,6 +12,7 @@ from hydra.core.utils import JobReturn, JobRuntime, JobStatus, filter_overrides
 from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins.mlplab_launcher import _rows
 from hydra_plugins.mlplab_launcher._compose import Composer
 from hydra_plugins.mlplab_launcher._planned import Planned, Planner
 from mlplab.config import parse
@@ -24,7 +25,13 @@ SHOWN_MISTAKES = 3
 
 
 class BatchReturn(JobReturn):
-    """A job's return whose configs are read from its folder when somebody asks for them."""
+    """A job's return whose configs are read from its folder when somebody asks for them.
+
+    Attributes:
+        outcome: its result, or the exception that it ended with.
+    """
+
+    outcome: Any = None
 
     def __init__(self, job: Planned, subdir: str | None) -> None:
         super().__init__(overrides=job.overrides, task_name=JobRuntime.instance().get("name"))
@@ -70,6 +77,7 @@ def _launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[J
             job if job.number == number else planner.plan(job.overrides, number)
             for job, number in zip(planned, numbers, strict=True)
         ]
+        columns = _rows.columns(launcher.config, ledger)
         launches = ledger.add(keys, numbers, [job.folder for job in planned])
     except Exception:  # a setting that is wrong, or one that Hydra cannot compose
         discard_if_empty(sweep)
@@ -77,11 +85,14 @@ def _launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[J
     finally:
         HydraConfig.instance().cfg = composed
     subdir = launcher.config.hydra.output_subdir
+    halving = getattr(launcher, "halving", None)
     with flushed_together():
         for job in planned:
-            if finished(job.folder) is None:
+            if finished(job.folder, pruned=halving is not None) is None:
                 _open(job, subdir)
-    if before := sum(finished(job.folder) is not None for job in planned):
+                if subdir is not None:
+                    _rows.write(job, columns)
+    if before := sum(finished(job.folder, pruned=halving is not None) is not None for job in planned):
         print(f"{before} of {len(planned)} jobs finished before", flush=True)
     returns = [BatchReturn(job, subdir) for job in planned]
     callbacks = _Callbacks(launcher)
@@ -93,7 +104,8 @@ def _launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[J
         which = [i for i, of in enumerate(launches) if of == launch]
         folders = [planned[i].folder for i in which]
         try:
-            found = batch([checked[i] for i in which], folders, max_jobs=most, workers=launcher.workers)
+            more = {"halving": halving} if halving else {}
+            found = batch([checked[i] for i in which], folders, max_jobs=most, workers=launcher.workers, **more)
         except (KeyboardInterrupt, SystemExit):
             done = sum(finished(job.folder) is not None for job in planned)
             print(
@@ -108,6 +120,7 @@ def _launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[J
         wrong = outcome if isinstance(outcome, Exception) else outcome.unfinished()
         returned.status = JobStatus.COMPLETED if wrong is None else JobStatus.FAILED
         returned.return_value = outcome.objective if wrong is None else wrong
+        returned.outcome = outcome
     callbacks.end(returns)
     _tell(outcomes, planned, sweep)
     return list(returns)

@@ -26,7 +26,8 @@ class _Patient:
     """A launcher whose jobs' failures wait until every batch of the sweep has had its turn."""
 
     def __init__(self, launcher: Any) -> None:
-        self.launcher, self.batches = launcher, []
+        self.launcher = launcher
+        self.batches: list[Sequence[JobReturn]] = []
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         self.batches.append(self.launcher.launch(job_overrides, initial_job_idx=initial_job_idx))
@@ -46,7 +47,8 @@ class GridSweeper(BasicSweeper):
         """Run all batches; then raise what a job failed with, so that the process ends with a status that says so."""
         if self.config is None or self.config.get("on_error") == "stop":
             return super().sweep(arguments)
-        patient = self.launcher = _Patient(self.launcher)
+        patient = _Patient(self.launcher)
+        self.launcher = patient  # type: ignore[assignment]
         super().sweep(arguments)
         for job in (job for batch in patient.batches for job in batch):
             _ = job.return_value

@@ -171,15 +171,3 @@ def _partners(address: Any, rows: int, real: Tensor | None) -> Tensor:
     if real is not None:
         draws.masked_fill_(~real, torch.iinfo(torch.int64).max)
     return draws.argsort(dim=-1, stable=True)
-
-
-def first_bad(per_batch: Tensor) -> list[tuple[int, list[float]] | None]:
-    """First step of the epoch whose loss is not finite, with the losses before it, of each network."""
-    finite = per_batch.isfinite()
-    if bool(finite.all()):
-        return [None] * per_batch.shape[1]
-    found: list[tuple[int, list[float]] | None] = []
-    for m in range(per_batch.shape[1]):
-        bad = (~finite[:, m]).nonzero()
-        found.append((int(bad[0]), per_batch[: int(bad[0]), m].tolist()) if len(bad) else None)
-    return found

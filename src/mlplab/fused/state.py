@@ -15,7 +15,8 @@ from mlplab.training.evaluation import Scores
 from mlplab.training.history import Diverged, Row
 
 if TYPE_CHECKING:
-    from mlplab.fused.training import FusedTraining, Trained
+    from mlplab.fused.trained import Trained
+    from mlplab.fused.training import FusedTraining
 
 WHOLE = ("epoch", "step")
 """Columns of a history that are whole numbers."""
@@ -33,6 +34,7 @@ def capture(training: FusedTraining) -> dict[str, Any]:
         "steps": training.update.steps,
         "optimizer": {name: _copied(flat) for name, flat in training.update.state.items()},
         "jobs": [_of_job(trained) for trained in training.all],
+        "halving": list(training.halving.seen.items()) if training.halving else [],
     }
 
 
@@ -52,6 +54,9 @@ def _of_job(trained: Trained) -> dict[str, Any]:
         "best": trained.best,
         "last": trained.last,
         "optimizer": trained.optimizer,
+        "temperature": trained.temperature,
+        "rungs": list(trained.rungs.items()),
+        "pruned": trained.pruned,
         "scores": {part: {"metrics": of.metrics, "probs": of.probs} for part, of in trained.scores.items()},
     }
 
@@ -65,8 +70,11 @@ def put_back(training: FusedTraining, kept: dict[str, Any]) -> None:
         trained.history = _rows(job["columns"], job["history"])
         trained.diverged = Diverged(*job["diverged"]) if job["diverged"] else None
         trained.best, trained.last, trained.optimizer = job["best"], job["last"], job["optimizer"]
+        trained.temperature, trained.rungs, trained.pruned = job["temperature"], dict(job["rungs"]), job["pruned"]
         trained.scores = {part: Scores(of["metrics"], of["probs"]) for part, of in job["scores"].items()}
     training.epochs, training.seconds = kept["epochs"], kept["seconds"]
+    if training.halving:
+        training.halving.seen = {epoch: list(scores) for epoch, scores in kept["halving"]}
     if len(kept["alive"]) < len(training.all):
         training.compact(kept["alive"])
     if training.alive:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -13,37 +12,21 @@ from torch import Tensor
 
 from mlplab.fused import state
 from mlplab.fused.group_data import StackedBatches, StackedPart
-from mlplab.fused.objective import Objective, first_bad
+from mlplab.fused.halving import Halving
+from mlplab.fused.objective import Objective
 from mlplab.fused.plan import Job
+from mlplab.fused.scores import first_bad, metrics
 from mlplab.fused.stack import Context, Stack
+from mlplab.fused.trained import Trained
 from mlplab.fused.updates import Update, Value, spread
 from mlplab.models.build import build
 from mlplab.training import losses, schedulers
+from mlplab.training.calibration import fit_temperature
 from mlplab.training.evaluation import ROWS_AT_ONCE, Scores
 from mlplab.training.history import Diverged, Row, likely_cause
-from mlplab.training.metrics import compute, probabilities
+from mlplab.training.metrics import probabilities
 from mlplab.training.selection import Selection, direction
 from mlplab.training.threads import threads_for
-
-
-@dataclass
-class Trained:
-    """What became of one job."""
-
-    job: Job
-    selection: Selection
-    plateau: schedulers.Plateau
-    history: list[Row] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)
-    last: dict[str, Tensor] = field(default_factory=dict)
-    optimizer: list[dict[str, Tensor]] = field(default_factory=list)
-    scores: dict[str, Scores] = field(default_factory=dict)
-    diverged: Diverged | None = None
-    seconds: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.schedule = self.job.config.scheduler.model_dump_json()
-
 
 VALUES_AT_ONCE = 1 << 24
 """Activations of one layer that scoring holds at a time, of all networks together."""
@@ -56,22 +39,29 @@ class FusedTraining:
 
     Args:
         report: told after each epoch (epochs done, networks left, best monitored value so far).
+        halving: stops networks that are behind.
 
     Attributes:
-        epochs: epochs that are done.
-        seconds: that they took.
+        epochs: epochs that are done, in `seconds`.
     """
 
-    def __init__(self, jobs: Sequence[Job], device: torch.device, report: Report | None = None) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], device: torch.device, report: Report | None = None, halving: Halving | None = None
+    ) -> None:
         config, prepared = jobs[0].config, jobs[0].prepared
-        self.config, self.report = config, report
+        self.config, self.report, self.halving = config, report, halving
         self.dtype = torch.float64 if config.accelerator.precision == 64 else torch.float32
         n_inputs = prepared.parts["train"].x[:1].flatten(1).shape[1]
         with torch.random.fork_rng(devices=[]):
             template = build(
-                config, n_inputs, losses.n_outputs(config.loss.name, prepared.n_classes), prepared.categories
+                config,
+                n_inputs,
+                losses.n_outputs(config.loss.name, prepared.n_classes),
+                prepared.categories,
+                prepared.n_numbers,
             )
         self.stack = Stack(template, [job.config for job in jobs], device, self.dtype)  # type: ignore[arg-type]
+        self.stack.fit_edges([job.prepared.parts["train"].x for job in jobs])
         self.update = Update(self.stack, [job.config.optimizer for job in jobs])
         self.objective = Objective(self.stack, jobs)
         self.train = StackedPart.stack([job.prepared.parts["train"] for job in jobs], device)
@@ -190,13 +180,13 @@ class FusedTraining:
         loss = (per_batch * rows).sum(0) / rows.sum(0)
         padded = any(s[3] is not None for s in seen)
         n_rows = rows.sum(0).long() if padded else None
-        return {"loss": loss.tolist(), **_metrics(logits, y, n_rows)}
+        return {"loss": loss.tolist(), **metrics(logits, y, n_rows)}
 
     def _scores(self, part: StackedPart, logits: Tensor) -> dict[str, list[float]]:
         y = part.y[part.of]
         n_rows = None if part.even else part.n_rows
         real = None if n_rows is None else torch.arange(y.shape[1], device=y.device) < n_rows[:, None]
-        return {"loss": self.objective.data_loss(logits, y, real).tolist(), **_metrics(logits, y, n_rows)}
+        return {"loss": self.objective.data_loss(logits, y, real).tolist(), **metrics(logits, y, n_rows)}
 
     def logits(self, part: StackedPart) -> Tensor:
         """Logits (networks, most rows, n_outputs) in evaluation mode."""
@@ -227,6 +217,9 @@ class FusedTraining:
             trained.plateau.update(row.get(monitor, row[monitor.replace("val/", "train/")]))
             if trained.selection.stop:
                 leaving.append(m)
+        if self.halving and epoch + 1 in self.halving.rungs(self.config.trainer.max_epochs):
+            reached = [m for m in range(len(self.alive)) if m not in leaving]
+            leaving += [reached[i] for i in self.halving.stop(epoch + 1, [self.alive[m] for m in reached])]
         if len(improved) == len(self.alive):
             self.best = self.stack.snapshot()
         elif improved:
@@ -254,8 +247,11 @@ class FusedTraining:
         now = self.stack.snapshot()
         self.stack.restore(self.best)
         parts = {"train": self.train, **({"val": self.val} if self.val is not None else {}), "test": self.test}
+        temperatures = self._temperatures(leaving)
         for name, part in parts.items():
             logits = self.logits(part)
+            if temperatures is not None:
+                logits = logits / temperatures
             columns = self._scores(part, logits)
             probs = probabilities(logits).cpu()
             for m in leaving:
@@ -264,6 +260,18 @@ class FusedTraining:
                     n_rows = len(self.alive[m].job.prepared.parts[name])
                     self.alive[m].scores[name] = Scores(metrics, probs[m, :n_rows].clone())
         self.stack.restore(now)
+
+    def _temperatures(self, leaving: list[int]) -> Tensor | None:
+        """What each network's logits are divided by, (networks, 1, 1), where calibration asks for it."""
+        if self.config.calibration.name == "none" or self.val is None:
+            return None
+        logits = self.logits(self.val)
+        found = torch.ones(self.stack.n, 1, 1, dtype=logits.dtype, device=logits.device)
+        for m in leaving:
+            val = self.alive[m].job.prepared.parts["val"]
+            temperature = fit_temperature(logits[m, : len(val)], val.y.to(logits.device))
+            found[m], self.alive[m].temperature = temperature, temperature
+        return found
 
     def compact(self, keep: list[int]) -> None:
         """Leave only some of the networks that are in the batch."""
@@ -279,17 +287,3 @@ class FusedTraining:
         self.val = self.val.compact(which) if self.val is not None else None
         self.test = self.test.compact(which)
         self._rates = []
-
-
-def _metrics(logits: Tensor, y: Tensor, n_rows: Tensor | None) -> dict[str, list[float]]:
-    """Metrics of each network over its real rows; padding, if any, may stand anywhere only in the last batch."""
-    if n_rows is None:
-        return {name: v.tolist() for name, v in compute(probabilities(logits), y).items()}
-    found: dict[str, list[float]] = {}
-    for n in n_rows.unique().tolist():
-        which = (n_rows == n).nonzero().squeeze(1)
-        for name, values in compute(probabilities(logits[which, :n]), y[which, :n]).items():
-            column = found.setdefault(name, [math.nan] * len(n_rows))
-            for m, value in zip(which.tolist(), values.tolist(), strict=True):
-                column[m] = value
-    return found

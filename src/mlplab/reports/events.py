@@ -35,11 +35,15 @@ class EventFile:
     """Writes an event file into ``folder``. An event is buffered until an ``add_*`` call ``flush_secs`` or more after
     the last flush, ``flush()`` or ``close()`` (there is no timer). One that is never closed leaks nothing but its
     last events. Not to be shared between threads.
+
+    Args:
+        name: the file's; None makes one that no other file has, later in order than those before.
     """
 
-    def __init__(self, folder: Path | str, flush_secs: float = 2.0) -> None:
+    def __init__(self, folder: Path | str, name: str | None = None, flush_secs: float = 2.0) -> None:
         now, host = time.time(), socket.gethostname()
-        self.path = Path(folder) / f"events.out.tfevents.{int(now):010d}.{host}.{os.getpid()}.{next(_counter)}"
+        own = f"events.out.tfevents.{int(now):010d}.{host}.{os.getpid()}.{next(_counter)}"
+        self.path = Path(folder) / (name or own)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.flush_secs = flush_secs
         self.closed = False
@@ -123,24 +127,22 @@ class EventFile:
         """Write this run's row of the HPARAMS tab, once and at its end: its parameters and its final ``metrics``.
 
         The tab reads a metric from the scalar of that tag, written here at the last step seen; one that is not finite
-        is left out. TensorBoard takes the columns of ALL runs from one of them: name the same ones in every run.
+        is left out. No run names the tab's columns, for TensorBoard would take those of all runs from it: it then
+        shows what any of them has.
         """
         from tensorboard.compat.proto.summary_pb2 import Summary  # pyright: ignore[reportAttributeAccessIssue]
         from tensorboard.plugins.hparams import metadata
         from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData  # pyright: ignore[reportAttributeAccessIssue]
 
-        now, (experiment, start, end) = time.time(), (HParamsPluginData() for _ in range(3))
+        now, (start, end) = time.time(), (HParamsPluginData() for _ in range(2))
         for name, value in params.items():
             number, flag = isinstance(value, int | float), isinstance(value, bool)  # a bool is an int too
-            field, kind = ("bool", "BOOL") if flag else ("number", "FLOAT64") if number else ("string", "STRING")
+            field = "bool" if flag else "number" if number else "string"
             setattr(start.session_start_info.hparams[name], f"{field}_value", value)
-            experiment.experiment.hparam_infos.add(name=name, type=f"DATA_TYPE_{kind}")
-        for tag in metrics:
-            experiment.experiment.metric_infos.add(name={"tag": tag})
         start.session_start_info.start_time_secs = end.session_end_info.end_time_secs = now
         end.session_end_info.status = 1  # STATUS_SUCCESS
-        tags = (metadata.EXPERIMENT_TAG, metadata.SESSION_START_INFO_TAG, metadata.SESSION_END_INFO_TAG)
-        described = zip(tags, map(metadata.create_summary_metadata, (experiment, start, end)), strict=True)
+        tags = (metadata.SESSION_START_INFO_TAG, metadata.SESSION_END_INFO_TAG)
+        described = zip(tags, map(metadata.create_summary_metadata, (start, end)), strict=True)
         values = [Summary.Value(tag=tag, metadata=data, tensor=metadata.NULL_TENSOR) for tag, data in described]
         self._add_summary(Summary(value=values), self._step)
         self.add_scalars({tag: value for tag, value in metrics.items() if math.isfinite(value)}, self._step)

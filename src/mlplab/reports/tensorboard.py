@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pydantic_core
 
 from mlplab.reports.events import EventFile
+from mlplab.reports.hparams import Row, final
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,6 +30,8 @@ class Board:
 
     Args:
         config: the run's settings as plain values.
+        row: the settings that its row of the HPARAMS tab shows.
+        objectives: what the run is searched or ranked by, such as `val/accuracy`.
         histograms: write weights and gradients, and the norm of each layer's gradient.
         boundary: draws the decision boundary as it stands, for two-feature data, or None.
         example: rows to trace the network's graph with, or None to leave the graph out.
@@ -40,6 +43,8 @@ class Board:
         self,
         folder: Path,
         config: Mapping[str, Any],
+        row: Row,
+        objectives: Sequence[str],
         max_epochs: int,
         histograms: bool,
         boundary: Any = None,
@@ -48,8 +53,8 @@ class Board:
         epochs: int | None = None,
     ) -> None:
         self.file = EventFile(folder)
-        self.config, self.histograms, self.boundary, self.example = config, histograms, boundary, example
-        self.dead = dead
+        self.row, self.objectives = row, objectives
+        self.histograms, self.boundary, self.example, self.dead = histograms, boundary, example, dead
         self.every = max(1, round(max_epochs / SNAPSHOTS))
         self.last_step = 0
         if epochs is not None:
@@ -96,8 +101,7 @@ class Board:
             class_names, targets, probs = curves
             for c in range(len(class_names))[:20]:
                 self.file.add_pr_curve(f"precision_recall/{class_names[c]}", targets == c, probs[:, c], self.last_step)
-        final = {f"hparams/{part}_{name}": v for part, of_part in metrics.items() for name, v in of_part.items()}
-        self.file.add_hparams(flat(self.config), final)
+        self.file.add_hparams(self.row, final(metrics, self.objectives))
 
     def position(self) -> dict[str, int]:
         """Put on disk what is buffered; the bytes of the event file so far, by its name."""
@@ -121,16 +125,3 @@ def gradient_norms(network: Any) -> dict[str, float]:
         for name, parameter in network.named_parameters()
         if parameter.grad is not None and parameter.ndim >= 2
     }
-
-
-def flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
-    """Nested settings as `optimizer.lr` -> value; lists as text, absent options left out."""
-    found: dict[str, bool | int | float | str] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
-        elif isinstance(value, bool | int | float | str):
-            found[prefix + name] = value
-        elif value is not None:
-            found[prefix + name] = str(value)
-    return found

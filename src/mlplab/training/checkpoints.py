@@ -110,9 +110,19 @@ def _unpack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
 
 
 def best_content(
-    config: Config, prepared: Prepared, network: dict[str, torch.Tensor], n_outputs: int, epoch: int, value: float
+    config: Config,
+    prepared: Prepared,
+    network: dict[str, torch.Tensor],
+    n_outputs: int,
+    epoch: int,
+    value: float,
+    temperature: float | None = None,
 ) -> dict[str, Any]:
-    """What evaluate, predict and export need, and nothing else."""
+    """What evaluate, predict and export need, and nothing else.
+
+    Args:
+        temperature: what the network's logits are divided by, if calibration asks for it.
+    """
     return {
         "format": FORMAT,
         "config": config.model_dump(),
@@ -126,6 +136,7 @@ def best_content(
         "fingerprint": prepared.fingerprint,
         "epoch": epoch,
         "value": value,
+        "temperature": temperature,
     }
 
 
