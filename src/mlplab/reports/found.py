@@ -81,7 +81,7 @@ def _run_folders(place: Path) -> set[Path]:
     for folder, inside, files in os.walk(place):
         if "result.json" in files:
             found.add(folder)
-            while (folder := os.path.dirname(folder)) and folder not in above:
+            while (folder := folder.rpartition(os.sep)[0]) and folder not in above:
                 above.add(folder)
         elif ".hydra" in inside:
             started.add(folder)
