@@ -17,8 +17,6 @@ from mlplab.config import Config, SettingError
 from mlplab.config.fusable import alone_because
 from mlplab.data.prepared import Prepared, prepare
 from mlplab.models.build import dtype_of, members
-from mlplab.models.ensemble import Calibrated, Ensemble
-from mlplab.models.packed import PackedMLP
 from mlplab.reports.events import cut
 from mlplab.reports.progress import ProgressBar
 from mlplab.reports.tables import write_csv
@@ -142,9 +140,6 @@ def _run(
         scores = score_all(config, prepared, fitted)
         seconds = {"fit": fitted.seconds, "test": time.perf_counter() - testing}
         values |= record.outcome(config, prepared, fitted, scores)
-        if config.ensemble.size > 1:
-            alone, trained = _alone(config, prepared, fitted), fitted.n_members * config.ensemble.packed
-            values["ensemble"] = {"size": config.ensemble.size, "trained": trained, "members": alone}
         record.write_end(config, prepared, fitted, scores, folder, board, gallery, in_sweep)
     before = start["history"][-1]["seconds"] if start and start["history"] else 0.0
     values["seconds"] = {"total": before + time.perf_counter() - started, **seconds}
@@ -194,22 +189,6 @@ def score_all(config: Config, prepared: Prepared, fitted: Fitted) -> dict[str, S
         for name, part in prepared.parts.items()
         if len(part)
     }
-
-
-def _alone(config: Config, prepared: Prepared, fitted: Fitted) -> dict[str, dict[str, float]] | None:
-    """Mean over an ensemble's members of what each scores alone, uncalibrated, on every part."""
-    whole = fitted.network.network if isinstance(fitted.network, Calibrated) else fitted.network
-    if not isinstance(whole, Ensemble | PackedMLP) or not fitted.history:
-        return None
-    networks = whole.members
-    if len(networks) == 1:
-        return None
-    found: dict[str, dict[str, float]] = {}
-    for name, part in prepared.parts.items():
-        if len(part):
-            alone = [score(m, part, config, prepared.n_classes, fitted.class_weights).metrics for m in networks]
-            found[name] = {metric: sum(a[metric] for a in alone) / len(alone) for metric in alone[0]}
-    return found
 
 
 @contextmanager
