@@ -104,6 +104,7 @@ def test_twenty_random_kills(name: str, kill: int, whole: dict[str, Path], tmp_p
     [
         ["optimizer=muon"],
         ["optimizer=nadam"],
+        ["optimizer=nadam", "accelerator.precision=64"],
         ["optimizer=rmsprop", "optimizer.momentum=0.9"],
         ["optimizer=lbfgs", "data.batch_size=full"],
         ["optimizer=custom", "optimizer.target=training.own.SignDescent", "optimizer.lr=0.001"],

@@ -17,7 +17,7 @@ from mlplab.fused.training import FusedTraining, Trained
 from mlplab.models.build import build, members, together
 from mlplab.runs import RunFolder
 from mlplab.training import checkpoints, losses
-from mlplab.training.history import Fitted, MetricsFile, Row
+from mlplab.training.history import Fitted, MetricsFile, Row, mean_row
 from mlplab.training.selection import Selection
 
 if TYPE_CHECKING:
@@ -131,12 +131,6 @@ def _member_folder(folder: RunFolder, number: int) -> Path:
 def _tell(observers: Sequence[Any], row: Row) -> None:
     for observer in observers:
         observer.on_epoch(row, None)
-
-
-def mean_row(rows: Sequence[Row]) -> Row:
-    """The mean of several networks' rows of one epoch; its number, step and time are those of the longest."""
-    mean = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
-    return mean | {name: max(row[name] for row in rows) for name in ("epoch", "step", "seconds")}
 
 
 def _whole(config: Config, prepared: Prepared, trained: list[Fitted], device: str) -> Fitted:

@@ -14,9 +14,10 @@ import torch
 
 from mlplab import record, runs
 from mlplab.config import Config, SettingError
-from mlplab.config.fusable import alone_because
 from mlplab.data.prepared import Prepared, prepare
-from mlplab.models.build import dtype_of, members
+from mlplab.fitting import epochs_shown, fit_as_asked
+from mlplab.models.build import dtype_of
+from mlplab.portfolio.fit import pooled
 from mlplab.reports.events import cut
 from mlplab.reports.progress import ProgressBar
 from mlplab.reports.tables import write_csv
@@ -24,7 +25,6 @@ from mlplab.reports.understood import show
 from mlplab.signals import Interrupted, interruptible
 from mlplab.training import devices
 from mlplab.training.by_hand import Number, first_step
-from mlplab.training.calibration import calibrated
 from mlplab.training.checks import check_fits
 from mlplab.training.evaluation import Scores, score
 from mlplab.training.history import Fitted
@@ -60,7 +60,7 @@ def run(
     values: dict[str, Any] = record.beginning(config)
     if start is not None:
         values["command"] = start["command"]
-        if config.ensemble.networks > 1:  # they go on from checkpoints of their own, or begin anew to the same end
+        if config.several:  # its networks go on from checkpoints of their own, or begin again to the same end
             start = None
     try:
         with interruptible():
@@ -111,6 +111,8 @@ def _run(
 ) -> runs.Result:
     with torch_left_as_found():
         device = devices.resolve(config.accelerator)
+        if config.portfolio.name != "none":
+            config = pooled(config)
         prepared = prepare(config.data, dtype_of(config))
         if start is not None and prepared.fingerprint != start["fingerprint"]:
             raise SettingError(
@@ -128,50 +130,24 @@ def _run(
         board = record.make_board(config, prepared, folder, in_sweep, epochs)
         gallery = record.make_gallery(config, prepared, board, in_sweep, resumed=start is not None)
         watching: list[Observer | None] = [
-            ProgressBar(_epochs_shown(config)) if progress else None,
+            ProgressBar(epochs_shown(config)) if progress else None,
             board,
             gallery,
         ]
         observers = [observer for observer in watching if observer is not None]
-        fitted = _fit(config, prepared, device, runs.RunFolder(folder), observers, start)
+        answer = fit_as_asked(config, prepared, device, runs.RunFolder(folder), observers, start)
+        prepared, fitted = answer.prepared, answer.fitted
         if not fitted.main:
             raise Follower(0)
         testing = time.perf_counter()
         scores = score_all(config, prepared, fitted)
         seconds = {"fit": fitted.seconds, "test": time.perf_counter() - testing}
         values |= record.outcome(config, prepared, fitted, scores)
+        answer.tell(values, config, folder, progress)
         record.write_end(config, prepared, fitted, scores, folder, board, gallery, in_sweep)
     before = start["history"][-1]["seconds"] if start and start["history"] else 0.0
     values["seconds"] = {"total": before + time.perf_counter() - started, **seconds}
     return runs.write_result(folder, values)
-
-
-def _epochs_shown(config: Config) -> int:
-    in_turn = config.ensemble.networks > 1 and alone_because(members(config)[0])
-    return config.trainer.max_epochs * (config.ensemble.networks if in_turn else 1)
-
-
-def _fit(
-    config: Config,
-    prepared: Prepared,
-    device: str,
-    folder: runs.RunFolder,
-    observers: list[Observer],
-    start: dict[str, Any] | None,
-) -> Fitted:
-    if config.ensemble.networks > 1:
-        from mlplab.ensemble import fit_ensemble
-
-        fitted = fit_ensemble(config, prepared, device, folder, observers)
-        for observer in observers:
-            observer.close()
-    else:
-        from mlplab.training.fit import fit  # Lightning takes two seconds: what the data refuse is told before
-
-        fitted = fit(config, prepared, device, folder, observers, start)
-    if config.calibration.name == "temperature" and fitted.network is not None and fitted.main:
-        fitted.network = calibrated(fitted.network, config, prepared, folder)
-    return fitted
 
 
 def _write_failure(folder: Path, values: dict[str, Any], started: float) -> None:

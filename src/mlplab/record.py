@@ -12,6 +12,7 @@ import torch
 from mlplab import runs
 from mlplab.config import Config
 from mlplab.config.images import ImageSettings
+from mlplab.config.objectives import named
 from mlplab.config.training import TensorBoardLogger
 from mlplab.data.augmentation import addresses, augment
 from mlplab.data.batches import Batches
@@ -62,8 +63,7 @@ def outcome(config: Config, prepared: Prepared, fitted: Fitted, scores: dict[str
         **settings(config),  # with what `auto` came to
         "data": prepared.describe(),
     }
-    part, name = config.objective.split("/")
-    values["objective"] = values["metrics"].get(part, {}).get(name) if not fitted.diverged else None
+    values["objective"] = None if fitted.diverged else objective_of(config, values["metrics"], fitted)
     if fitted.diverged:
         values["failure"] = {
             "message": str(fitted.diverged),
@@ -100,6 +100,18 @@ def alone(config: Config, prepared: Prepared, fitted: Fitted) -> dict[str, dict[
     }
 
 
+def objective_of(
+    config: Config, metrics: dict[str, dict[str, float]], fitted: Fitted
+) -> float | list[float | None] | None:
+    """What a search is told, of one objective or of each of several."""
+    costs = {"parameters": fitted.n_parameters, "seconds": fitted.seconds}
+    found = []
+    for name in map(named, config.objectives):
+        part, _, metric = name.partition("/")
+        found.append(metrics.get(part, {}).get(metric) if metric else costs[name])
+    return found[0] if isinstance(config.objective, str) else found
+
+
 def wants_pictures(config: Config, in_sweep: bool) -> TensorBoardLogger | None:
     """The logger's settings if this run draws pictures, histograms and the graph; sweeps do so only when asked."""
     chosen = config.logger
@@ -117,7 +129,7 @@ def make_board(
     if not isinstance(config.logger, TensorBoardLogger):
         return None
     pictures = wants_pictures(config, in_sweep)
-    single = pictures if config.ensemble.networks == 1 else None  # what shows one network's inside
+    single = None if config.several else pictures  # what shows one network's inside
     train = prepared.parts["train"]
 
     def boundary(network: torch.nn.Module) -> Any:
@@ -152,7 +164,7 @@ def make_gallery(
 ) -> Gallery | None:
     """The pictures of image data in the run's TensorBoard events; samples as the first step sees them."""
     pictures = wants_pictures(config, in_sweep)
-    wanted = pictures is not None and pictures.images and config.ensemble.networks == 1
+    wanted = pictures is not None and pictures.images and not config.several
     if board is None or not wanted or not isinstance(config.data, ImageSettings):
         return None
     train = prepared.parts["train"]

@@ -77,6 +77,11 @@ class RunFolder:
         return self.path / "first_step.csv"
 
     @property
+    def portfolio(self) -> Path:
+        """The settings that a portfolio tried, with their scores and weights, as CSV."""
+        return self.path / "portfolio.csv"
+
+    @property
     def misclassified(self) -> Path:
         """The test rows that were told wrongly, with their probabilities, as CSV."""
         return self.path / "misclassified.csv"
@@ -91,7 +96,7 @@ class Result:
 
     @property
     def status(self) -> str:
-        """completed, diverged, failed or interrupted."""
+        """completed, diverged, failed, interrupted, or pruned: stopped early by a search."""
         return str(self.values["status"])
 
     @property
@@ -100,8 +105,8 @@ class Result:
         return dict(self.values["metrics"])
 
     @property
-    def objective(self) -> float | None:
-        """What a search looks at: the metric that the setting `objective` names; NaN if the run failed."""
+    def objective(self) -> Any:
+        """What a search looks at: a number, or one for each of several objectives; NaN if the run failed."""
         value = self.values.get("objective")
         return math.nan if value is None and self.status in ("diverged", "failed") else value
 
@@ -227,11 +232,15 @@ def read_result(folder: Path) -> Result:
         ) from None
 
 
-def finished(folder: Path) -> Result | None:
-    """The result of a run that came to an end of its own; None where it failed, was interrupted or never was."""
+def finished(folder: Path, pruned: bool = False) -> Result | None:
+    """The result of a run that came to an end of its own; None where it failed, was interrupted or never was.
+
+    Args:
+        pruned: count one that a search has stopped early.
+    """
     try:
         result = read_result(folder)
-        return result if result.status in ("completed", "diverged") else None
+        return result if result.status in ("completed", "diverged", *(["pruned"] if pruned else [])) else None
     except SettingError:
         return None
 

@@ -28,12 +28,13 @@ from mlplab.compose import load_config
 from mlplab.config import Config
 from mlplab.evaluate import evaluate
 from mlplab.experiment import run
+from mlplab.fused.chunks import chunk_size
 from mlplab.fused.layers import Context
 from mlplab.fused.plan import plan
 from mlplab.fused.stack import Stack
 from mlplab.models.build import build
 from mlplab.reports.tables import write_csv
-from mlplab.sweeps.run import chunk_size, run_batch
+from mlplab.sweeps.run import run_batch
 
 KINDS: dict[str, tuple[dict[str, Any], ...]] = {
     "periodic": ({"frequencies": 6, "width": 3, "scale": 0.1}, {"frequencies": 6, "width": 3, "scale": 0.5}),

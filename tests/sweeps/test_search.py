@@ -89,6 +89,59 @@ def test_samplers(sampler: str, tmp_path: Path) -> None:
     assert len(study(tmp_path / "found").trials) == 3
 
 
+def test_cmaes_moves_in_numbers(tmp_path: Path) -> None:
+    run = script(
+        "train", *SEARCH, "hydra.sweeper.n_trials=8", "hydra.sweeper.batch_size=4", "hydra.sweeper.sampler=cmaes",
+        RATE, "regularization=l2", "regularization.l2.strength=interval(0,0.1)", "optimizer=adam,sgd",
+        "hydra.sweep.dir=found", cwd=tmp_path,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    assert "Warning" not in run.stderr
+    trials = study(tmp_path / "found").trials
+    assert len({trial.params["regularization.l2.strength"] for trial in trials}) == 8
+    assert any(key.startswith("cma:") for trial in trials for key in trial.system_attrs), "it has kept its state"
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_several_objectives_give_a_pareto_front(sampler: str, tmp_path: Path) -> None:
+    run = script(
+        "train", *SEARCH, "hydra.sweeper.n_trials=12", f"hydra.sweeper.sampler={sampler}",
+        "objective=[val/accuracy,-parameters]", "model.hidden=2,4,8,16,32", RATE, "hydra.sweep.dir=found", cwd=tmp_path,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    told = study(tmp_path / "found")
+    assert [direction.name for direction in told.directions] == ["MAXIMIZE", "MINIMIZE"]
+    points = {}
+    for trial in told.trials:
+        values = json.loads((tmp_path / "found" / str(trial.number) / "result.json").read_text())
+        assert values["objective"] == [values["metrics"]["val"]["accuracy"], values["n_parameters"]]
+        assert trial.values == pytest.approx(values["objective"])
+        points[str(trial.number)] = values["objective"]
+    front = {
+        name
+        for name, (score, size) in points.items()
+        if not any(s >= score and n <= size and (s, n) != (score, size) for s, n in points.values())
+    }
+    written = yaml.safe_load((tmp_path / "found" / "optimization_results.yaml").read_text())
+    assert {Path(solution["job"]).name for solution in written["solutions"]} == front
+    for solution in written["solutions"]:
+        assert solution["values"] == pytest.approx(points[Path(solution["job"]).name])
+    assert "Pareto front of 12 trials" in run.stdout
+    compared = script("compare", "runs=found", cwd=tmp_path)
+    assert "12 runs by val/accuracy" in compared.stdout, compared.stderr
+
+
+def test_a_grid_records_each_of_several_objectives(tmp_path: Path) -> None:
+    run = script(
+        "train", "-m", "data=iris", "trainer.max_epochs=2", "objective=[val/loss,seconds]", "seed=0,1", "logger=none",
+        "hydra.sweep.dir=s", cwd=tmp_path,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    for job in ("0", "1"):
+        values = json.loads((tmp_path / "s" / job / "result.json").read_text())
+        assert values["objective"] == [values["metrics"]["val"]["loss"], values["seconds"]["fit"]]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -100,11 +153,17 @@ def test_samplers(sampler: str, tmp_path: Path) -> None:
         (["optimizer.lr=tag(log,interval(0,1))"], "optimizer.lr"),
         (["optimizer.lr=interval(-2,-1)", "hydra.sweeper.batch_size=2"], "must be greater than 0"),
         (["hydra.sweeper.storage=nowhere://x", RATE], "cannot be used"),
+        (["objective=[val/accuracy,test/loss]", RATE], "the test part never chooses"),
+        (["objective=[val/accuracy,-val/accuracy]", RATE], "names something twice"),
+        (["objective=[val/loss,seconds]", "hydra.sweeper.direction=minimize", RATE], "is of one objective"),
+        (["objective=[val/loss,seconds]", "hydra.sweeper.sampler=cmaes", RATE], "for one objective"),
+        (["hydra.sweeper.sampler=cmaes", RATE], "two or more numbers"),
     ],
 )
 def test_a_search_that_cannot_be_is_refused(arguments: list[str], message: str, tmp_path: Path) -> None:
     run = script("train", *SEARCH, *arguments, "hydra.sweep.dir=found", cwd=tmp_path)
     assert message in refusal(run)
+    assert not (tmp_path / "found").exists(), "nothing half begun"
 
 
 @pytest.mark.slow

@@ -25,7 +25,13 @@ SHOWN_MISTAKES = 3
 
 
 class BatchReturn(JobReturn):
-    """A job's return whose configs are read from its folder when somebody asks for them."""
+    """A job's return whose configs are read from its folder when somebody asks for them.
+
+    Attributes:
+        outcome: its result, or the exception that it ended with.
+    """
+
+    outcome: Any = None
 
     def __init__(self, job: Planned, subdir: str | None) -> None:
         super().__init__(overrides=job.overrides, task_name=JobRuntime.instance().get("name"))
@@ -59,6 +65,8 @@ def _launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[J
     sweep = Path(str(launcher.config.hydra.sweep.dir))
     composed = HydraConfig.instance().cfg
     try:
+        if not job_overrides:
+            raise SettingError("the sweep has no job: one of its ranges is empty")
         planner = Planner(Composer(launcher.config, launcher.hydra_context.config_loader))
         planned = [planner.plan(overrides, first + i) for i, overrides in enumerate(job_overrides)]
         checked = _check(planned)
@@ -77,13 +85,14 @@ def _launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[J
     finally:
         HydraConfig.instance().cfg = composed
     subdir = launcher.config.hydra.output_subdir
+    halving = getattr(launcher, "halving", None)
     with flushed_together():
         for job in planned:
-            if finished(job.folder) is None:
+            if finished(job.folder, pruned=halving is not None) is None:
                 _open(job, subdir)
                 if subdir is not None:
                     _rows.write(job, columns)
-    if before := sum(finished(job.folder) is not None for job in planned):
+    if before := sum(finished(job.folder, pruned=halving is not None) is not None for job in planned):
         print(f"{before} of {len(planned)} jobs finished before", flush=True)
     returns = [BatchReturn(job, subdir) for job in planned]
     callbacks = _Callbacks(launcher)
@@ -95,7 +104,8 @@ def _launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[J
         which = [i for i, of in enumerate(launches) if of == launch]
         folders = [planned[i].folder for i in which]
         try:
-            found = batch([checked[i] for i in which], folders, max_jobs=most, workers=launcher.workers)
+            more = {"halving": halving} if halving else {}
+            found = batch([checked[i] for i in which], folders, max_jobs=most, workers=launcher.workers, **more)
         except (KeyboardInterrupt, SystemExit):
             done = sum(finished(job.folder) is not None for job in planned)
             print(
@@ -110,6 +120,7 @@ def _launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[J
         failed = isinstance(outcome, Exception)
         returned.status = JobStatus.FAILED if failed else JobStatus.COMPLETED
         returned.return_value = outcome if failed else outcome.objective
+        returned.outcome = outcome
     callbacks.end(returns)
     _tell(outcomes, planned, sweep)
     return list(returns)

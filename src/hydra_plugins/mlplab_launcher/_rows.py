@@ -34,7 +34,7 @@ def columns(config: Any, ledger: Ledger) -> list[str]:
     new = [key for key in swept(config) if key not in before]
     if new and launches:
         for entry in ledger.entries.values():
-            if finished(folder := ledger.sweep / entry.folder):
+            if finished(folder := ledger.sweep / entry.folder, pruned=True):
                 hparams.add_columns(folder, new)
     return [*before, *new]
 

@@ -10,55 +10,106 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
-from omegaconf import OmegaConf
+from omegaconf import ListConfig, OmegaConf
 
+from hydra_plugins.mlplab_launcher import _study
+from mlplab.config import objectives
 from mlplab.config.base import SettingError
 from mlplab.config.messages import nearest
+from mlplab.ledger import NAME
+from mlplab.runs import discard_if_empty
 
-SAMPLERS = ("tpe", "random", "cmaes", "gp", "grid")
-SMALLER_IS_BETTER = ("loss", "log_loss", "ece")
+PRUNERS = ("halving",)
 
 
 def search(sweeper: Any, arguments: list[str]) -> list[Any]:
     """Run batches until the study has its number of trials; returns what the launcher returned.
 
     Raises:
-        SettingError: a setting of the search is wrong, or Optuna is not installed.
+        SettingError: a setting of the search is wrong, or Optuna is not installed; a new search leaves nothing behind.
     """
-    optuna = _optuna()
+    folder = Path(str(sweeper.config.hydra.sweep.dir))
+    try:
+        return _search(sweeper, arguments, folder)
+    except SettingError:
+        if not (folder / NAME).exists():  # no job has been planned
+            (folder / "study.journal").unlink(missing_ok=True)
+            discard_if_empty(folder)
+        raise
+
+
+def _search(sweeper: Any, arguments: list[str], folder: Path) -> list[Any]:
+    optuna = _study.load_optuna()
     config, settings = sweeper.config, sweeper.settings
     space, fixed = space_of(arguments)
-    direction = _direction(settings["direction"], config)
-    sampler = _sampler(optuna, settings, space)
+    _check(settings)
+    goals = _goals(config)
+    directions = _directions(settings["direction"], goals)
     if not space:
         raise SettingError("nothing to search: give a setting an interval(a,b), a choice(a,b) or a range(a,b)")
-    folder = Path(str(config.hydra.sweep.dir))
+    halving = _halving(sweeper, goals, directions)
+    _study.sampler(optuna, settings, space, len(directions))
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "multirun.yaml")
-    study = _study(optuna, settings, folder, direction, sampler)
-    _bury_the_dead(optuna, study)
+    study = _study.open_study(optuna, settings, folder, directions, space)
+    _study.bury_the_dead(optuna, study)
     wanted = settings["n_trials"]
     if settings["sampler"] == "grid":
-        wanted = min(wanted, math.prod(len(_values(key, of)) for key, of in space.items()))
+        wanted = min(wanted, math.prod(len(_study.values(key, of)) for key, of in space.items()))
     returns: list[Any] = []
     number = sum(t.user_attrs.get("folder") == str(folder) for t in study.get_trials(deepcopy=False))
-    while (missing := wanted - _told(optuna, study)) > 0:
-        trials = [study.ask(space) for _ in range(min(settings["batch_size"], missing))]
+    room = settings["batch_size"]
+    while (missing := wanted - _study.told(optuna, study)) > 0:
+        trials = [study.ask(space) for _ in range(min(room, missing))]
         for trial in trials:
             trial.set_user_attr("folder", str(folder))
             trial.set_user_attr("process", [socket.gethostname(), os.getpid()])
-        batch = [[*(f"{key}={_text(value)}" for key, value in trial.params.items()), *fixed] for trial in trials]
+        batch = [[*(f"{key}={_study.text(value)}" for key, value in trial.params.items()), *fixed] for trial in trials]
+        if halving is not None:
+            halving.seen = _seen(study)
+            sweeper.launcher.halving = halving
         done = sweeper.launcher.launch(batch, initial_job_idx=number)
         number += len(trials)
         returns.append(done)
-        for trial, job in zip(trials, done, strict=True):
-            value = _value(job)
-            trial.set_user_attr("job", str(job.working_dir))
-            states = optuna.trial.TrialState
-            study.tell(trial, value, states.FAIL if value is None else states.COMPLETE)
-        _say(optuna, study, wanted)
-    _write_best(optuna, study, folder)
+        left = sum(_tell(optuna, study, trial, job) for trial, job in zip(trials, done, strict=True))
+        room = settings["batch_size"] + left  # about batch_size networks are training at any time
+        _study.say(optuna, study, wanted)
+    _study.write_best(optuna, study, folder, goals)
     return returns
+
+
+def _tell(optuna: Any, study: Any, trial: Any, job: Any) -> bool:
+    """Tell the study what a job came to; whether it was pruned."""
+    states, outcome = optuna.trial.TrialState, getattr(job, "outcome", None)
+    told = getattr(outcome, "values", {})
+    trial.set_user_attr("job", str(getattr(outcome, "folder", job.working_dir)))
+    for epoch, score in told.get("rungs", {}).items():
+        trial.report(score, int(epoch))
+    if told.get("status") == "pruned":
+        study.tell(trial, state=states.PRUNED)
+        return True
+    values = _values(job, len(study.directions))
+    study.tell(trial, values, states.FAIL if values is None else states.COMPLETE)
+    return False
+
+
+def _values(job: Any, n: int) -> list[float] | None:
+    """What a job came to; None if it failed, diverged or gave no number."""
+    try:
+        given = job.return_value
+        values = [float(value) for value in (given if isinstance(given, list | tuple) else [given])]
+    except Exception:  # a failed job's return_value raises what it failed with
+        return None
+    return values if len(values) == n and all(map(math.isfinite, values)) else None
+
+
+def _seen(study: Any) -> dict[int, list[float]]:
+    """Scores of all trials of the study, of other machines too, at each rung."""
+    found: dict[int, list[float]] = {}
+    for trial in study.get_trials(deepcopy=False):
+        for epoch, score in trial.intermediate_values.items():
+            found.setdefault(epoch, []).append(score)
+    return found
 
 
 def space_of(arguments: list[str]) -> tuple[dict[str, Any], list[str]]:
@@ -96,144 +147,53 @@ def _distribution(override: Override) -> Any:
     return CategoricalDistribution(list(override.sweep_string_iterator()))
 
 
-def _text(value: Any) -> str:
-    return repr(value) if isinstance(value, float) else str(value)
+def _check(settings: dict[str, Any]) -> None:
+    for setting, least in {"n_trials": 1, "batch_size": 1, "reduction_factor": 2, "min_epochs": 1}.items():
+        if settings[setting] is not None and settings[setting] < least:
+            raise SettingError(f"hydra.sweeper.{setting}={settings[setting]} must be at least {least}")
 
 
-def _optuna() -> Any:
+def _goals(config: Any) -> list[str]:
+    """The program's objectives; none where it has no such setting."""
+    given = config.get("objective")
+    goals = [str(name) for name in given] if isinstance(given, ListConfig) else [str(given)] if given else []
     try:
-        import optuna
-    except ImportError:
-        raise SettingError("hydra/sweeper=optuna needs Optuna: pip install 'mlplab[search]'") from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
+        objectives.check(goals)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
+    return goals
 
 
-def _direction(given: str | None, config: Any) -> str:
+def _directions(given: str | None, goals: list[str]) -> list[str]:
     if given is None:
-        objective = str(config.get("objective", ""))
-        return "maximize" if objective and objective.rpartition("/")[2] not in SMALLER_IS_BETTER else "minimize"
+        return ["minimize" if objectives.minimised(goal) else "maximize" for goal in goals] or ["minimize"]
     if given not in ("minimize", "maximize"):
         raise SettingError(f"hydra.sweeper.direction={given} is not allowed; minimize and maximize are")
-    return given
-
-
-def _sampler(optuna: Any, settings: dict[str, Any], space: dict[str, Any]) -> Any:
-    name, seed, kinds = settings["sampler"], settings["seed"], optuna.samplers
-    for setting in ("n_trials", "batch_size"):
-        if settings[setting] < 1:
-            raise SettingError(f"hydra.sweeper.{setting}={settings[setting]} must be at least 1")
-    match name:
-        case "tpe":
-            return kinds.TPESampler(seed=seed, constant_liar=True)  # or a batch would ask for one point ten times
-        case "random":
-            return kinds.RandomSampler(seed=seed)
-        case "cmaes":
-            try:
-                return kinds.CmaEsSampler(seed=seed)
-            except ImportError:
-                raise SettingError("hydra.sweeper.sampler=cmaes needs its package: pip install cmaes") from None
-        case "gp":
-            return kinds.GPSampler(seed=seed)
-        case "grid":
-            return _grid(optuna, {key: _values(key, of) for key, of in space.items()}, seed)
-    allowed = ", ".join(SAMPLERS)
-    raise SettingError(f"hydra.sweeper.sampler={name} is not allowed; {allowed} are.{nearest(name, SAMPLERS)}")
-
-
-def _grid(optuna: Any, values: dict[str, list[Any]], seed: int | None) -> Any:
-    class Grid(optuna.samplers.GridSampler):
-        def after_trial(self, *_: Any) -> None:
-            """The original stops `Study.optimize` at the grid's end; asked and told, there is none to stop."""
-
-    return Grid(values, seed=seed)
-
-
-def _values(key: str, distribution: Any) -> list[Any]:
-    if hasattr(distribution, "choices"):
-        return list(distribution.choices)
-    if isinstance(distribution.low, int):
-        return list(range(distribution.low, distribution.high + 1, distribution.step))
-    raise SettingError(f"{key}: a grid needs choices or a range, not an interval")
-
-
-def _study(optuna: Any, settings: dict[str, Any], folder: Path, direction: str, sampler: Any) -> Any:
-    storage = settings["storage"]
-    try:
-        if storage is None:
-            backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
-            storage = optuna.storages.JournalStorage(backend)
-        study = optuna.create_study(
-            storage=storage,
-            study_name=settings["study_name"],
-            sampler=sampler,
-            direction=direction,
-            load_if_exists=True,
+    if len(goals) > 1:
+        raise SettingError(
+            f"hydra.sweeper.direction={given} is of one objective, and objective=[{','.join(goals)}] has "
+            f"{len(goals)}; leave it out and put a minus in front of what is to be small"
         )
-    except Exception as error:
-        where = settings["storage"] or folder / "study.journal"
-        raise SettingError(f"the study's storage {where} cannot be used: {str(error).splitlines()[0]}") from None
-    if study.direction.name.lower() != direction:
-        raise SettingError(f"the study in {folder} is to {study.direction.name.lower()}, not to {direction}")
-    told = len(study.get_trials(deepcopy=False))
-    if told and settings["seed"] is not None:
-        study.sampler = _sampler(optuna, settings | {"seed": settings["seed"] + told}, {})  # no draw twice
-    return study
+    return [given]
 
 
-def _bury_the_dead(optuna: Any, study: Any) -> None:
-    """Trials that a process of this machine was at when it was killed are told as failed, and so tried anew."""
-    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        host, process = trial.user_attrs.get("process", (None, 0))
-        if host == socket.gethostname() and not _alive(process):
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _told(optuna: Any, study: Any) -> int:
-    """Trials that ended: those that failed by themselves count, those that were killed do not."""
-    states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
-    ended = study.get_trials(deepcopy=False, states=states)
-    failed = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.FAIL,))
-    return len(ended) + sum("job" in trial.user_attrs for trial in failed)
-
-
-def _value(job: Any) -> float | None:
-    """What a job came to; None if it failed, diverged or gave no number."""
-    try:
-        value = float(job.return_value)
-    except Exception:  # a failed job's return_value raises what it failed with
+def _halving(sweeper: Any, goals: list[str], directions: list[str]) -> Any:
+    """The rule that stops networks of a batch, or None."""
+    settings, launcher = sweeper.settings, sweeper.launcher
+    name = settings["pruner"]
+    if name is None:
         return None
-    return value if math.isfinite(value) else None
+    if name not in PRUNERS:
+        allowed = " and ".join((*PRUNERS, "null"))
+        raise SettingError(f"hydra.sweeper.pruner={name} is not allowed; {allowed} are.{nearest(name, PRUNERS)}")
+    if not getattr(launcher, "checks_jobs", False):
+        raise SettingError("hydra.sweeper.pruner=halving stops networks of a fused batch: use hydra/launcher=fused")
+    if len(goals) != 1 or "/" not in goals[0]:
+        raise SettingError(
+            f"hydra.sweeper.pruner=halving ranks networks by one metric, and objective={','.join(goals)} is none; use "
+            "one such as val/accuracy, or leave the pruner out"
+        )
+    from mlplab.fused.halving import Halving
 
-
-def _say(optuna: Any, study: Any, n_trials: int) -> None:
-    complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-    if complete:
-        chosen = " ".join(f"{key}={_text(value)}" for key, value in study.best_params.items())
-        print(f"trial {_told(optuna, study)} of {n_trials}: best {study.best_value:.4f} with {chosen}", flush=True)
-
-
-def _write_best(optuna: Any, study: Any, folder: Path) -> None:
-    complete = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-    failed = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.FAIL,))
-    if not complete:
-        print(f"none of {len(failed)} trials came to a score -> {folder}")
-        return
-    best = {
-        "name": "optuna",
-        "best_evaluated_params": study.best_params,
-        "best_evaluated_value": study.best_value,
-        "trials": {"complete": len(complete), "failed": len(failed)},
-    }
-    OmegaConf.save(OmegaConf.create(best), folder / "optimization_results.yaml")
-    print(f"{len(complete)} trials complete, {len(failed)} failed -> {folder}")
+    small = directions[0] == "minimize"
+    return Halving(objectives.named(goals[0]), small, settings["reduction_factor"], settings["min_epochs"])

@@ -44,6 +44,7 @@ class FusedLauncher(Launcher):
 
     def __init__(self, max_jobs: Any = "auto", workers: int = 1) -> None:
         self.max_jobs, self.workers = max_jobs, workers
+        self.halving: Any = None  # set by a search, for the batch function
         self.config: DictConfig | None = None
         self.task_function: TaskFunction | None = None
         self.hydra_context: HydraContext | None = None

@@ -25,6 +25,9 @@ class OptunaSweeperConf:
     seed: int | None = None
     storage: str | None = None
     study_name: str = "study"
+    pruner: str | None = None
+    reduction_factor: int = 2
+    min_epochs: int | None = None
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="optuna", node=OptunaSweeperConf, provider="mlplab")
@@ -37,10 +40,14 @@ class OptunaSweeper(Sweeper):
         n_trials: of the study in all: one that is gone on with runs only what is missing.
         batch_size: jobs handed to the launcher at once; the fused launcher trains them together.
         sampler: tpe, random, cmaes, gp or grid (which needs choices and ranges only).
-        direction: minimize or maximize; None takes that of the program's setting `objective`.
+        direction: minimize or maximize; None takes those of the program's setting `objective`: losses, costs and what
+            has a minus in front are to be small.
         seed: of the sampler; None draws anew each time.
         storage: a database URL of Optuna's, which several machines may share; None is a file in the sweep's folder.
         study_name: name of the study in the storage.
+        pruner: halving stops the networks of a fused batch that are behind at a rung; None stops none.
+        reduction_factor: halving keeps the best 1/factor of a rung, and rungs lie this factor apart.
+        min_epochs: epochs before the first rung; None takes an eighth of them (1/factor^3), which makes three rungs.
     """
 
     def __init__(self, **settings: Any) -> None:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import NonNegativeInt, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, ValidationError, model_validator
 
+from mlplab.config import objectives
 from mlplab.config.augmentation import Augmentation
 from mlplab.config.base import SettingError, Settings
 from mlplab.config.data import Data, n_classes_before_reading, validates
 from mlplab.config.embedding import Embedding
 from mlplab.config.ensemble import Calibration, Ensemble
+from mlplab.config.fusable import alone_because
 from mlplab.config.images import ImageSettings
 from mlplab.config.messages import explain
 from mlplab.config.network import WRITTEN_OUT, Activation, CustomModel, Initialization, Linear, Model, NumpyMlp
 from mlplab.config.optimization import Lbfgs, Optimizer, Scheduler
+from mlplab.config.portfolio import PER_SETTING, NoPortfolio, Portfolio, TablePortfolio, merged
 from mlplab.config.tables import TableFile
 from mlplab.config.targets import refused
 from mlplab.config.training import Accelerator, Logger, Loss, Regularization, Trainer
 
 __all__ = ["Config", "SettingError", "parse"]
-
-OBJECTIVES = ("loss", "accuracy", "balanced_accuracy", "precision", "recall", "f1", "auroc", "log_loss", "ece")
 
 
 class Config(Settings):
@@ -32,8 +33,8 @@ class Config(Settings):
     """First folder under outputs/: the experiment's name, or the data's."""
     seed: NonNegativeInt
     """Seed of the initial weights, the order of the rows and every random draw of the training."""
-    objective: str
-    """What a sweep or search looks at, as part/metric: never of the test part."""
+    objective: str | Annotated[list[str], Field(min_length=1)]
+    """What a sweep or search looks at, one or several: part/metric (never of the test part), parameters or seconds."""
     on_error: Literal["continue", "stop", "retry"]
     """What a sweep does when a job fails: go on with the others, start no more, or try it once again."""
     allow_targets: list[str]
@@ -50,6 +51,7 @@ class Config(Settings):
     loss: Loss
     ensemble: Ensemble
     calibration: Calibration
+    portfolio: Portfolio
     accelerator: Accelerator
     logger: Logger
     trainer: Trainer
@@ -57,11 +59,16 @@ class Config(Settings):
     @property
     def objectives(self) -> list[str]:
         """What a search looks at, one or several."""
-        return [self.objective]
+        return objectives.listed(self.objective)
+
+    @property
+    def several(self) -> bool:
+        """Whether several networks answer together, whose insides are not shown one by one."""
+        return self.ensemble.networks > 1 or self.portfolio.name != "none"
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:
-        self._check_objective()
+        objectives.check(self.objectives)
         self._check_batches()
         self._check_loss()
         self._check_regularization()
@@ -72,17 +79,10 @@ class Config(Settings):
         self._check_numbers()
         self._check_first_step()
         self._check_ensemble()
+        self._check_portfolio()
         for why in refused(self, self.allow_targets):
             raise ValueError(why)
         return self
-
-    def _check_objective(self) -> None:
-        part, _, metric = self.objective.partition("/")
-        if part not in ("train", "val") or metric not in OBJECTIVES:
-            raise ValueError(
-                f"objective={self.objective} is not allowed: it must be val/ or train/ and one of "
-                f"{', '.join(OBJECTIVES)}; the test part never chooses"
-            )
 
     def _check_batches(self) -> None:
         full = self.data.batch_size == "full"
@@ -224,11 +224,36 @@ class Config(Settings):
         ):
             if several and wrong:
                 raise ValueError(f"ensemble.size={self.ensemble.size} does not go with {wrong}; use {instead}")
-        if self.calibration.name != "none" and not validates(self.data):
+        if self.calibration.name != "none" and self.portfolio.name == "none" and not validates(self.data):
             raise ValueError(
                 f"calibration={self.calibration.name} is fitted on validation rows, and there are none; use "
                 "data.split=[0.6,0.2,0.2] or the like"
             )
+
+    def _check_portfolio(self) -> None:
+        if isinstance(self.portfolio, NoPortfolio):
+            return
+        stopping = self.regularization.early_stopping
+        for wrong, instead in (
+            (isinstance(self.data, ImageSettings) and f"data={self.data.name}", "a table, or ensemble.size=8"),
+            (self.ensemble.size > 1 and f"ensemble.size={self.ensemble.size}", "portfolio.refits for more networks"),
+            (stopping and "regularization=early_stopping", "portfolio.steps for shorter trainings"),
+            (alone_because(self.model_copy(update=ALONE)) or "", "portfolio=none"),
+        ):
+            if wrong:
+                raise ValueError(f"portfolio={self.portfolio.name} does not go with {wrong}; use {instead}")
+        for name, own in self.portfolio.settings.items():
+            told = f"portfolio.settings.{name}"
+            if surplus := [key for key in own.get("data", {}) if key not in PER_SETTING]:
+                raise ValueError(
+                    f"{told}.data.{surplus[0]} is the whole run's; a setting may have {', '.join(PER_SETTING)}"
+                )
+            try:
+                reason = alone_because(setting(self, name))
+            except SettingError as error:
+                raise ValueError(f"{told}: {error}") from None
+            if reason:
+                raise ValueError(f"{told} cannot train with the others: {reason}")
 
     def _check_accelerator(self) -> None:
         chosen = self.accelerator
@@ -248,6 +273,20 @@ class Config(Settings):
             raise ValueError(
                 f"optimizer=lbfgs runs on one device; use another optimizer or not accelerator={chosen.name}"
             )
+
+
+ALONE = {"portfolio": NoPortfolio(name="none"), "calibration": Calibration(name="none")}
+
+
+def setting(config: Config, name: str) -> Config:
+    """One setting of a run's portfolio, as a run of its own.
+
+    Raises:
+        SettingError: it is not allowed.
+    """
+    assert isinstance(config.portfolio, TablePortfolio)
+    base = config.model_copy(update=ALONE).model_dump()
+    return parse(merged(base, config.portfolio.settings[name]))
 
 
 def check_loss(config: Config, n_classes: int) -> None:

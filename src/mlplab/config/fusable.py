@@ -32,4 +32,6 @@ def alone_because(config: Any) -> str | None:
         return "logger.in_sweeps=true draws one network while it trains"
     if config.ensemble.networks > 1:
         return "ensemble.size trains a batch of its own"
+    if config.portfolio.name != "none":
+        return f"portfolio={config.portfolio.name} trains a batch of its own"
     return None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mlplab.fused.group_data import StackedBatches, StackedPart
+from mlplab.fused.halving import Halving
 from mlplab.fused.objective import Objective
 from mlplab.fused.plan import Job
 from mlplab.fused.scores import first_bad, metrics
@@ -42,6 +43,8 @@ class Trained:
     diverged: Diverged | None = None
     temperature: float | None = None
     seconds: float = 0.0
+    rungs: dict[int, float] = field(default_factory=dict)
+    pruned: bool = False
 
     def __post_init__(self) -> None:
         self.schedule = self.job.config.scheduler.model_dump_json()
@@ -58,11 +61,14 @@ class FusedTraining:
 
     Args:
         report: told after each epoch (epochs done, networks left, best monitored value so far).
+        halving: stops networks that are behind.
     """
 
-    def __init__(self, jobs: Sequence[Job], device: torch.device, report: Report | None = None) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], device: torch.device, report: Report | None = None, halving: Halving | None = None
+    ) -> None:
         config, prepared = jobs[0].config, jobs[0].prepared
-        self.config, self.report = config, report
+        self.config, self.report, self.halving = config, report, halving
         self.dtype = torch.float64 if config.accelerator.precision == 64 else torch.float32
         n_inputs = prepared.parts["train"].x[:1].flatten(1).shape[1]
         with torch.random.fork_rng(devices=[]):
@@ -219,6 +225,9 @@ class FusedTraining:
             trained.plateau.update(row.get(monitor, row[monitor.replace("val/", "train/")]))
             if trained.selection.stop:
                 leaving.append(m)
+        if self.halving and epoch + 1 in self.halving.rungs(self.config.trainer.max_epochs):
+            reached = [m for m in range(len(self.alive)) if m not in leaving]
+            leaving += [reached[i] for i in self.halving.stop(epoch + 1, [self.alive[m] for m in reached])]
         if len(improved) == len(self.alive):
             self.best = self.stack.snapshot()
         elif improved:

@@ -51,6 +51,23 @@ class Ensemble(nn.Module):
         return mean_logits(torch.stack([member(x) for member in self.members]), self.log_weights)
 
 
+class Blend(Ensemble):
+    """An ensemble whose members see features of their own: each takes a stretch of the columns.
+
+    Args:
+        stretches: first column and column after the last of each member's features.
+    """
+
+    def __init__(self, members: Sequence[nn.Module], stretches: Sequence[tuple[int, int]], weights: Tensor) -> None:
+        super().__init__(members, weights)
+        self.stretches = list(stretches)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of the weighted mean of the members' probabilities, (batch, n_outputs)."""
+        found = [member(x[:, a:b]) for member, (a, b) in zip(self.members, self.stretches, strict=True)]
+        return mean_logits(torch.stack(found), self.log_weights)
+
+
 class Calibrated(nn.Module):
     """A network whose logits are divided by a temperature (Guo et al. 2017): above 1 it becomes less sure of itself."""
 

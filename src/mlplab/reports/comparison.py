@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
+from mlplab.config.objectives import SMALLER_IS_BETTER, named
 from mlplab.reports.found import REPEATS, ComparisonError, Missing, Run
 
-SMALLER_IS_BETTER = ("loss", "log_loss", "ece")
 LEVEL = 0.05
 """Differences whose Holm-corrected p-value is above are ties."""
 
@@ -87,6 +87,8 @@ class Comparison:
     varied: list[str]
     cells: list[Cell]
     missing: list[Missing] = field(default_factory=list)
+    pruned: list[Missing] = field(default_factory=list)
+    """Runs that a search has stopped early: neither ranked nor lost."""
 
     @property
     def smaller_is_better(self) -> bool:
@@ -138,7 +140,7 @@ def compare(runs: Sequence[Run], missing: Sequence[Missing], metric: str | None 
     if not runs:
         reasons = "; ".join(f"{m.folder.name}: {m.status}, {m.reason}" for m in missing[:5])
         raise ComparisonError(f"no run came to a score ({reasons})")
-    metric = metric or str(runs[0].settings.get("objective", "val/accuracy"))
+    metric = metric or _metric_of(runs[0])
     if metric.startswith("test/"):
         raise ComparisonError(f"metric={metric} would choose by the test part; rank by val/{metric[5:]}")
     scored = [run for run in runs if not math.isnan(run.score(metric))]
@@ -155,11 +157,19 @@ def compare(runs: Sequence[Run], missing: Sequence[Missing], metric: str | None 
         Cell(dict(zip(varied, key, strict=True)), members, [run.score(metric) for run in members])
         for key, members in groups.items()
     ]
-    lost = [Missing(run.folder, "no score", f"it has no {metric}") for run in runs if run not in scored]
-    made = Comparison(metric, varied, cells, [*missing, *lost])
+    lost = [Missing(run.folder, "no score", f"it has no {metric}") for run in runs if math.isnan(run.score(metric))]
+    pruned, others = ([run for run in missing if (run.status == "pruned") == which] for which in (True, False))
+    made = Comparison(metric, varied, cells, [*others, *lost], pruned)
     made.cells.sort(key=lambda cell: cell.mean, reverse=not made.smaller_is_better)
     _tell_ties(made.cells)
     return made
+
+
+def _metric_of(run: Run) -> str:
+    """The first metric that a run names as its objective."""
+    given = run.settings.get("objective", "val/accuracy")
+    names = [named(str(name)) for name in (given if isinstance(given, tuple) else [given])]
+    return next((name for name in names if "/" in name), "val/accuracy")
 
 
 def _tell_ties(cells: list[Cell]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mlplab.reports.comparison import LEVEL, Cell, Comparison, shown
+from mlplab.reports.found import Missing
 
 SHOWN_ROWS = 20
 """Cells shown on the screen; the files have all."""
@@ -62,6 +63,8 @@ def verdict(comparison: Comparison) -> str:
         kinds = [m.status for m in comparison.missing]
         counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
         said.append(f"Left out: {counts}.")
+    if comparison.pruned:
+        said.append(f"Stopped early by the search: {len(comparison.pruned)}.")
     return " ".join(said)
 
 
@@ -69,11 +72,16 @@ def markdown(comparison: Comparison, figures: Sequence[str]) -> str:
     """The whole comparison as Markdown, with the figures by their file names."""
     lines = [f"# {comparison.n_runs} runs by {comparison.metric}", "", verdict(comparison), ""]
     lines += _markdown_table(header(comparison), [row(comparison, i + 1, c) for i, c in enumerate(comparison.cells)])
-    if comparison.missing:
-        rows: list[list[object]] = [[str(m.folder), m.status, m.reason] for m in comparison.missing]
-        lines += ["", "## Left out", "", *_markdown_table(["run", "status", "reason"], rows)]
+    for title, runs in _apart(comparison):
+        rows: list[list[object]] = [[str(m.folder), m.status, m.reason] for m in runs]
+        lines += ["", f"## {title}", "", *_markdown_table(["run", "status", "reason"], rows)]
     lines += [line for name in figures for line in ("", f"![{name.replace('_', ' ')}](figures/{name}.png)")]
     return "\n".join(lines) + "\n"
+
+
+def _apart(comparison: Comparison) -> list[tuple[str, list[Missing]]]:
+    both = [("Left out", comparison.missing), ("Stopped early", comparison.pruned)]
+    return [(title, runs) for title, runs in both if runs]
 
 
 def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
@@ -105,9 +113,9 @@ def page(comparison: Comparison, pictures: Mapping[str, bytes]) -> str:
         source = base64.b64encode(data).decode()
         title = html.escape(name.replace("_", " "))
         parts.append(f'<figure><img alt="{title}" src="data:image/png;base64,{source}"><figcaption>{title}</figure>')
-    if comparison.missing:
-        lost: list[list[object]] = [[str(m.folder), m.status, m.reason] for m in comparison.missing]
-        parts += ["<h2>Left out</h2>", _html_table(["run", "status", "reason"], lost)]
+    for heading, apart in _apart(comparison):
+        lost: list[list[object]] = [[str(m.folder), m.status, m.reason] for m in apart]
+        parts += [f"<h2>{heading}</h2>", _html_table(["run", "status", "reason"], lost)]
     runs: list[list[object]] = [
         [str(run.folder), *(shown(v) for v in cell.choice.values()), *(shown(r) for r in run.repeat), score]
         for cell in comparison.cells

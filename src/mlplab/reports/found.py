@@ -91,6 +91,8 @@ def _read(folder: Path) -> Run | Missing:
         status = values["status"]
     except SettingError as error:
         return Missing(folder, "damaged", str(error).removeprefix(f"{folder}/"))
+    if status == "pruned":
+        return Missing(folder, status, _stopped(values))
     if status not in ("completed", "diverged"):
         return Missing(folder, status, (values.get("failure") or {}).get("message", "no reason given"))
     if status == "diverged":
@@ -98,6 +100,12 @@ def _read(folder: Path) -> Run | Missing:
     if "settings" not in values:
         return Missing(folder, "unknown", "result.json names no settings: written by an older mlplab")
     return Run(folder, values, dict(_flat(values["settings"])))
+
+
+def _stopped(values: Mapping[str, Any]) -> str:
+    rungs = values.get("rungs") or {}
+    score = f" with {list(rungs.values())[-1]:.4f}" if rungs else ""
+    return f"stopped by its search after {values.get('epochs')} epochs{score}"
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

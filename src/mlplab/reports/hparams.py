@@ -78,7 +78,7 @@ def final(metrics: Mapping[str, Mapping[str, float]], objectives: Iterable[str])
         metrics: part -> name -> value, of the best epoch.
         objectives: the run's objectives, such as `val/f1`.
     """
-    names = [name.partition("/")[2] for name in objectives]
+    names = [name.partition("/")[2] for name in objectives]  # a cost has no part and so no name here
     chosen = next((name for name in names if name and name != "loss"), "accuracy")
     wanted = {"train": (chosen,), "val": (chosen, "loss"), "test": (chosen, "loss")}
     return {

@@ -31,7 +31,7 @@ def show(result: Result) -> None:
     if paths.first_step.is_file():
         try:
             numbers = read_csv(paths.first_step)
-            rows = [(n["stage"], n["name"], n["formula"], float(n["value"])) for n in numbers]
+            rows = [(n["stage"], n["name"], n["formula"].removeprefix("'"), float(n["value"])) for n in numbers]
             show_table("The first step, by hand", ("stage", "name", "formula", "value"), rows, words=3)
         except (ValueError, KeyError, TypeError):
             print(f"{paths.first_step} is damaged and not shown")

@@ -72,6 +72,10 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
     if history and trained.diverged is None:
         checkpoints.save_last(_last(trained, board.position() if board else {}), paths.last)
     values = record.beginning(config) | record.outcome(config, prepared, fitted, trained.scores)
+    if trained.rungs:
+        values["rungs"] = trained.rungs
+    if trained.pruned:
+        values["status"] = "pruned"
     record.write_end(config, prepared, fitted, trained.scores, job.folder, board, None, in_sweep=True)
     writing = time.perf_counter() - started
     values["seconds"] = {"total": trained.seconds + writing, "fit": trained.seconds, "test": 0.0}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,9 @@ import torch
 from mlplab import record, runs
 from mlplab.config import Config, SettingError
 from mlplab.config.fusable import alone_because
-from mlplab.config.network import CustomModel
 from mlplab.data.prepared import Prepared, prepare
+from mlplab.fused.chunks import chunk_size, out_of_memory
+from mlplab.fused.halving import Halving
 from mlplab.fused.plan import Group, Job, plan
 from mlplab.fused.training import FusedTraining, Trained
 from mlplab.models.build import dtype_of
@@ -30,10 +29,6 @@ from mlplab.training import devices
 from mlplab.training.checks import check_fits
 
 Outcome = runs.Result | Exception
-
-CACHE_BYTES = 4 << 20
-"""Parameters, gradients and optimizer state of one chunk on a CPU: about what its second-level caches hold."""
-MOST_IN_CHUNK = 4096
 
 
 Tell = Callable[[str, dict[int, Any]], None]
@@ -49,6 +44,7 @@ def run_batch(
     max_jobs: int | None = None,
     workers: int = 1,
     tell: Tell = lambda what, jobs: None,
+    halving: Halving | None = None,
 ) -> list[Outcome]:
     """Train all jobs of a sweep; each has its own folder and its own outcome, whatever becomes of the others.
 
@@ -58,18 +54,19 @@ def run_batch(
         max_jobs: at most so many networks at once; None chooses by the caches or the device's memory.
         workers: processes to spread the jobs over.
         tell: told `begin` (job numbers) before jobs train and `done` (their outcomes) after.
+        halving: stops fused networks that are behind; jobs that run alone run to their end.
 
     Raises:
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM; what is finished stays, and the same call does the rest.
     """
-    before = [runs.finished(folder) for folder in folders]
+    before = [runs.finished(folder, pruned=halving is not None) for folder in folders]
     if all(before):
         return [result for result in before if result is not None]
     try:
         with interruptible():
             if workers > 1 and len(configs) > 1:
-                return run_in_workers(configs, folders, max_jobs, min(workers, len(configs)))
-            return _Batch(configs, folders, before, max_jobs, tell).run()
+                return run_in_workers(configs, folders, max_jobs, min(workers, len(configs)), halving)
+            return _Batch(configs, folders, before, max_jobs, tell, halving).run()
     except Interrupted as error:
         error.leave()
 
@@ -84,8 +81,10 @@ class _Batch:
         before: Sequence[runs.Result | None],
         max_jobs: int | None,
         tell: Tell,
+        halving: Halving | None,
     ) -> None:
         self.configs, self.folders, self.max_jobs, self.tell = configs, folders, max_jobs, tell
+        self.halving = halving
         self.outcomes: list[Outcome | None] = list(before)
         self.alone: list[tuple[int, str]] = []
         self.stopped_by: int | None = None
@@ -163,7 +162,7 @@ class _Batch:
             began = time.time()
             try:
                 # finished jobs of a chunk train along, unrecorded: the last bits depend on whom a network is with
-                training = FusedTraining(chunk, device, bar.report)
+                training = FusedTraining(chunk, device, bar.report, self.halving)
                 results = training.run()
             except Exception as error:
                 if out_of_memory(error) and len(chunk) > 1:
@@ -209,33 +208,6 @@ def _prepare(config: Config) -> Prepared | SettingError:
 def _refused(folder: Path, error: SettingError) -> SettingError:
     runs.discard_if_empty(folder)
     return error
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU or the machine had too little memory; a CPU's allocator says so in a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def chunk_size(group: Group, device: torch.device) -> int:
-    """Networks to train at once: what fits the caches of a CPU, or half of a GPU's free memory."""
-    config, prepared = group.jobs[0].config, group.jobs[0].prepared
-    if isinstance(config.model, CustomModel):
-        return 1
-    embedding, n_numbers = config.embedding, prepared.n_numbers
-    units = n_numbers * embedding.width
-    widths = [math.prod(prepared.parts["train"].x.shape[1:]) + units, *config.model.widths, prepared.n_classes]
-    n_parameters = sum((a + 1) * b for a, b in pairwise(widths)) + units * (embedding.encoded + 1)
-    packed = config.ensemble.packed  # members of a network, each with scales of its own
-    n_parameters += (packed > 1) * 3 * packed * sum(widths)
-    size = config.data.batch_size
-    rows = len(prepared.parts["train"]) if size == "full" else min(size, len(prepared.parts["train"]))
-    values = 3 * rows * packed * sum(widths) + rows * n_numbers * embedding.encoded
-    bytes_each = dtype_of(config).itemsize * (4 * n_parameters + values)
-    if device.type == "cuda":
-        evaluated = 8192 * sum(widths) * dtype_of(config).itemsize
-        room = torch.cuda.mem_get_info(device)[0] // 2
-        return max(1, min(MOST_IN_CHUNK, room // (bytes_each + evaluated)))
-    return max(1, min(MOST_IN_CHUNK, CACHE_BYTES // bytes_each))
 
 
 def _run_alone(config: Config, folder: Path) -> Outcome:

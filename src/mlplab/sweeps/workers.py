@@ -37,8 +37,11 @@ class _Worker:
 class _Pool:
     """Worker processes, each with a pipe on which it says what it begins and what it has done."""
 
-    def __init__(self, configs: Sequence[Config], folders: Sequence[Path], max_jobs: int | None, n: int) -> None:
+    def __init__(
+        self, configs: Sequence[Config], folders: Sequence[Path], max_jobs: int | None, n: int, halving: Any
+    ) -> None:
         self.configs, self.folders, self.max_jobs, self.n = configs, folders, max_jobs, n
+        self.halving = halving
         self.outcomes: list[Any] = [None] * len(configs)
         self.context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
         self.running: dict[Connection, _Worker] = {}
@@ -47,7 +50,7 @@ class _Pool:
         """A process for some jobs."""
         here, there = self.context.Pipe(duplex=False)
         configs, folders = [self.configs[i] for i in part], [self.folders[i] for i in part]
-        arguments = there, configs, folders, self.max_jobs, len(self.running), self.n
+        arguments = there, configs, folders, self.max_jobs, len(self.running), self.n, self.halving
         process = self.context.Process(target=_share, args=arguments)
         process.start()
         there.close()
@@ -101,10 +104,16 @@ class _Pool:
         self.running.clear()
 
 
-def run_in_workers(configs: Sequence[Config], folders: Sequence[Path], max_jobs: int | None, workers: int) -> list[Any]:
-    """Outcomes of all jobs, in their order; a worker that dies takes only the jobs with it that it was training."""
+def run_in_workers(
+    configs: Sequence[Config], folders: Sequence[Path], max_jobs: int | None, workers: int, halving: Any = None
+) -> list[Any]:
+    """Outcomes of all jobs, in their order; a worker that dies takes only the jobs with it that it was training.
+
+    Args:
+        halving: each worker stops those of its own networks that are behind.
+    """
     parts = shares(configs, workers)
-    pool = _Pool(configs, folders, max_jobs, len(parts))
+    pool = _Pool(configs, folders, max_jobs, len(parts), halving)
     try:
         for part in parts:
             pool.start(part)
@@ -115,7 +124,13 @@ def run_in_workers(configs: Sequence[Config], folders: Sequence[Path], max_jobs:
 
 
 def _share(
-    pipe: Connection, configs: list[Config], folders: list[Path], max_jobs: int | None, worker: int, workers: int
+    pipe: Connection,
+    configs: list[Config],
+    folders: list[Path],
+    max_jobs: int | None,
+    worker: int,
+    workers: int,
+    halving: Any,
 ) -> None:
     import torch
 
@@ -129,7 +144,7 @@ def _share(
         pipe.send((what, {i: _travelling(outcome) for i, outcome in jobs.items()}))
 
     try:
-        outcomes = run_batch(configs, folders, max_jobs, tell=tell)
+        outcomes = run_batch(configs, folders, max_jobs, tell=tell, halving=halving)
     except KeyboardInterrupt:
         os._exit(130)  # the first process has been told too
     tell("done", dict(enumerate(outcomes)))

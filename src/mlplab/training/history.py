@@ -67,6 +67,12 @@ def likely_cause(config: Config, before: list[float], history: list[Row]) -> str
     return f"a single step too long: lower {rate}, or add regularization=gradient_clipping"
 
 
+def mean_row(rows: Sequence[Row]) -> Row:
+    """The mean of several networks' rows of one epoch; its number, step and time are those of the longest."""
+    mean = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+    return mean | {name: max(row[name] for row in rows) for name in ("epoch", "step", "seconds")}
+
+
 class MetricsFile:
     """metrics.csv: a header and one row an epoch, on disk as soon as the epoch has ended.
 
