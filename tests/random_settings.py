@@ -297,14 +297,16 @@ def wrong(annotation: Any, metadata: Any = ()) -> list[str]:
 
 def _settings() -> Iterator[tuple[list[str], str, FieldInfo]]:
     """Every setting of every option: (words that choose the option, path, field)."""
-    needs = {"optimizer/lbfgs": ["data.batch_size=full"], "loss/bce": ["data=moons"]}
+    needs = {"optimizer/lbfgs": ["data.batch_size=full"], "loss/bce": ["data=moons"], "data/table": ["data.path=x"]}
+    needs |= {f"{group}/custom": list(words) for group, words in _OWN.items()}
+    needs |= {"data/custom": ["data.target=data.own.animals"], "data/image_folder": ["data.root=x"]}
     for group, options in OPTIONS.items():
         for option in options:
             words = [f"{group}={option}", *needs.get(f"{group}/{option}", [])]
             if group == "augmentation" and option != "none":
                 words.append("data=digits_images")
             for path, field in fields_of(group, option).items():
-                yield words, path, field
+                yield [word for word in words if not word.startswith(f"{path}=")], path, field
 
 
 _ALL = [(words, path, bad) for words, path, field in _settings() if (bad := wrong(field.annotation, field.metadata))]

@@ -119,11 +119,14 @@ def whole_process(own: Iterable[str] = ()) -> Iterator[None]:
 
 
 def finish(result: Any, in_sweep: bool = False) -> None:
-    """Show what a run came to; leave with status 1 if it did not complete and is no job of a sweep."""
+    """Show what a run came to; leave with status 1 if it did not complete, or let the sweep know that a job did not."""
     from mlplab.reports.summary import show
 
     show(result)
-    if result.status != "completed" and not in_sweep:
+    wrong = result.unfinished()
+    if wrong is not None and in_sweep:
+        raise wrong
+    if wrong is not None:
         raise SystemExit(1)
 
 

@@ -212,7 +212,7 @@ def write_end(
             worst = worst_mistakes(targets, probs)
             drawn["misclassified"] = mistakes(test.x[worst].numpy(), targets[worst], probs[worst], names)
     for name, figure in drawn.items():
-        figures.save(figure, paths.figures / f"{name}.png")
+        runs.write_atomic(paths.figures / f"{name}.png", figures.png(figure))
     if board:
         if fitted.network is not None:
             board.graph(fitted.network)

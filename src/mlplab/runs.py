@@ -110,6 +110,12 @@ class Result:
         value = self.values.get("objective")
         return math.nan if value is None and self.status in ("diverged", "failed") else value
 
+    def unfinished(self) -> RuntimeError | None:
+        """What to raise of a run that did not complete, such as one that diverged."""
+        if self.status in ("completed", "pruned"):
+            return None
+        return RuntimeError(f"{self.status}: {(self.values.get('failure') or {}).get('message', 'no reason given')}")
+
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

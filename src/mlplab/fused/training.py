@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mlplab.fused import state
 from mlplab.fused.group_data import StackedBatches, StackedPart
 from mlplab.fused.halving import Halving
 from mlplab.fused.objective import Objective
 from mlplab.fused.plan import Job
 from mlplab.fused.scores import first_bad, metrics
 from mlplab.fused.stack import Context, Stack
+from mlplab.fused.trained import Trained
 from mlplab.fused.updates import Update, Value, spread
 from mlplab.models.build import build
 from mlplab.training import losses, schedulers
@@ -26,29 +27,6 @@ from mlplab.training.history import Diverged, Row, likely_cause
 from mlplab.training.metrics import probabilities
 from mlplab.training.selection import Selection, direction
 from mlplab.training.threads import threads_for
-
-
-@dataclass
-class Trained:
-    """What became of one job."""
-
-    job: Job
-    selection: Selection
-    plateau: schedulers.Plateau
-    history: list[Row] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)
-    last: dict[str, Tensor] = field(default_factory=dict)
-    optimizer: list[dict[str, Tensor]] = field(default_factory=list)
-    scores: dict[str, Scores] = field(default_factory=dict)
-    diverged: Diverged | None = None
-    temperature: float | None = None
-    seconds: float = 0.0
-    rungs: dict[int, float] = field(default_factory=dict)
-    pruned: bool = False
-
-    def __post_init__(self) -> None:
-        self.schedule = self.job.config.scheduler.model_dump_json()
-
 
 VALUES_AT_ONCE = 1 << 24
 """Activations of one layer that scoring holds at a time, of all networks together."""
@@ -62,6 +40,9 @@ class FusedTraining:
     Args:
         report: told after each epoch (epochs done, networks left, best monitored value so far).
         halving: stops networks that are behind.
+
+    Attributes:
+        epochs: epochs that are done, in `seconds`.
     """
 
     def __init__(
@@ -99,11 +80,20 @@ class FusedTraining:
         ]
         self.alive = list(self.all)
         self.best = self.stack.snapshot()
+        self.epochs, self.seconds = 0, 0.0
         self._schedules = {t.schedule: t.job.config.scheduler for t in self.all}
         self._moves = any(schedulers.moves_within_epochs(s) for s in self._schedules.values())
         self._factors: dict[str, float] = {}
         self._rates: list[float] = []
         self._rate: Value = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a later `restore` needs, copied to the CPU: plain types and tensors."""
+        return state.capture(self)
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Go on from what `state` gave between two epochs, in a training of the same jobs that has not run yet."""
+        state.put_back(self, kept)
 
     @torch.no_grad()
     def run(self) -> list[Trained]:
@@ -113,18 +103,20 @@ class FusedTraining:
             return self._run()
 
     def _run(self) -> list[Trained]:
-        started = time.perf_counter()
-        for epoch in range(self.config.trainer.max_epochs):
+        started = time.perf_counter() - self.seconds
+        for epoch in range(self.epochs, self.config.trainer.max_epochs):
+            if not self.alive:
+                break
             rows, finite = self._epoch(epoch)
+            self.seconds = time.perf_counter() - started
             for row in rows:
-                row["seconds"] = time.perf_counter() - started
+                row["seconds"] = self.seconds
             self._take_in(epoch, rows, finite)
+            self.epochs = epoch + 1
             if self.report:
                 found = [t.selection.best for t in self.all if not math.isnan(t.selection.best)]
                 pick = max if self.all[0].selection.mode == "max" else min
                 self.report(epoch + 1, len(self.alive), pick(found, default=math.nan))
-            if not self.alive:
-                break
         self._retire(list(range(len(self.alive))), self.stack.snapshot())
         seconds = time.perf_counter() - started
         for trained in self.all:
@@ -234,19 +226,19 @@ class FusedTraining:
             self.stack.refresh(self.best, torch.tensor(improved, device=self.stack.device))
         if leaving:
             self._retire(leaving, self.stack.snapshot())
-            self._compact([m for m in range(len(self.alive)) if m not in set(leaving)])
+            self.compact([m for m in range(len(self.alive)) if m not in set(leaving)])
 
     def _retire(self, leaving: list[int], now: list[Tensor]) -> None:
         """Keep what networks that leave the batch came to, and score their best weights on every part."""
         self._score_best(leaving)
-        state = {name: self.stack.views(flat) for name, flat in self.update.state.items()}
+        states = {name: self.stack.views(flat) for name, flat in self.update.state.items()}
         for m in leaving:
             trained = self.alive[m]
             if trained.history:
                 trained.best = self.stack.state(self.best, m)
             trained.last = self.stack.state(now, m)
             trained.optimizer = [
-                {name: views[i][m].to("cpu", copy=True) for name, views in state.items()}
+                {name: views[i][m].to("cpu", copy=True) for name, views in states.items()}
                 for i in range(len(self.stack.parameters))
             ]
 
@@ -281,14 +273,14 @@ class FusedTraining:
             found[m], self.alive[m].temperature = temperature, temperature
         return found
 
-    def _compact(self, keep: list[int]) -> None:
+    def compact(self, keep: list[int]) -> None:
+        """Leave only some of the networks that are in the batch."""
         self.alive = [self.alive[m] for m in keep]
         if not keep:
             return
         which = torch.tensor(keep, device=self.stack.device)
         self.best = [copy[which] for copy in self.best]
-        state = self.stack.compact(which, list(self.update.state.values()))
-        self.update.compact(keep, state)
+        self.update.compact(keep, self.stack.compact(which, list(self.update.state.values())))
         self.objective.compact(keep)
         self.train = self.train.compact(which)
         self.batches.compact(which, self.train)

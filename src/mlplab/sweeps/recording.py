@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mlplab import record, runs
-from mlplab.fused.training import FusedTraining, Trained
+from mlplab.fused.trained import Trained
+from mlplab.fused.training import FusedTraining
 from mlplab.models.build import build
 from mlplab.reports.events import cut
 from mlplab.training import checkpoints, losses

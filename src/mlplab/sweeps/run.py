@@ -19,11 +19,13 @@ from mlplab.data.prepared import Prepared, prepare
 from mlplab.fused.chunks import chunk_size, out_of_memory
 from mlplab.fused.halving import Halving
 from mlplab.fused.plan import Group, Job, plan
-from mlplab.fused.training import FusedTraining, Trained
+from mlplab.fused.trained import Trained
+from mlplab.fused.training import FusedTraining
 from mlplab.models.build import dtype_of
 from mlplab.signals import Interrupted, interruptible
 from mlplab.sweeps import recording
 from mlplab.sweeps.bar import Bar
+from mlplab.sweeps.unfinished import Unfinished
 from mlplab.sweeps.workers import run_in_workers
 from mlplab.training import devices
 from mlplab.training.checks import check_fits
@@ -159,12 +161,18 @@ class _Batch:
                 waiting = rest
                 continue
             self.tell("begin", {job.number: None for job in missing})
-            began = time.time()
+            unfinished = Unfinished(chunk, bar.report)
             try:
                 # finished jobs of a chunk train along, unrecorded: the last bits depend on whom a network is with
-                training = FusedTraining(chunk, device, bar.report, self.halving)
+                training = FusedTraining(chunk, device, unfinished.after_epoch, self.halving)
+                unfinished.begin(training)
+                began = time.time() - training.seconds
                 results = training.run()
+            except Interrupted:
+                unfinished.write()
+                raise
             except Exception as error:
+                unfinished.remove()
                 if out_of_memory(error) and len(chunk) > 1:
                     size = len(chunk) // 2  # and again with half as many
                     print(f"{len(chunk)} networks at once do not fit the memory: trying {size}", flush=True)
@@ -178,6 +186,7 @@ class _Batch:
             with runs.flushed_together():
                 numbers = {job.number for job in missing}
                 self._end({t.job.number: _write(t, training, began) for t in results if t.job.number in numbers})
+            unfinished.remove()
             bar.chunk_done(len(chunk))
             waiting, retried = rest, False
 
