@@ -37,8 +37,9 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
     started = time.perf_counter()
     job, history = trained.job, trained.history
     config, prepared, paths = job.config, job.prepared, runs.RunFolder(job.folder)
-    runs.remove_torn(job.folder)
-    cut(job.folder, {})  # what a killed process wrote of this job
+    if any(path.name != ".hydra" for path in job.folder.iterdir()):  # what a killed process wrote of this job
+        runs.remove_torn(job.folder)
+        cut(job.folder, {})
     n_rows = len(prepared.parts["train"])
     n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
     network = None
