@@ -37,7 +37,8 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
     started = time.perf_counter()
     job, history = trained.job, trained.history
     config, prepared, paths = job.config, job.prepared, runs.RunFolder(job.folder)
-    if any(path.name != ".hydra" for path in job.folder.iterdir()):  # what a killed process wrote of this job
+    # what a killed process wrote of this job
+    if job.folder.is_dir() and any(path.name != ".hydra" for path in job.folder.iterdir()):
         runs.remove_torn(job.folder)
         cut(job.folder, {})
     n_rows = len(prepared.parts["train"])
