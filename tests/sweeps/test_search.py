@@ -229,3 +229,30 @@ def test_a_wider_grid_of_a_search_trains_only_its_new_cells(tmp_path: Path) -> N
     settings = [json.loads(path.read_text())["settings"] for path in found]
     cells = sorted((values["optimizer"]["lr"], str(values["model"]["hidden"])) for values in settings)
     assert cells == sorted((lr, hidden) for lr in (0.01, 0.03, 0.1) for hidden in ("16", "8", "[32, 32]"))
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_study_in_a_database(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path}/study.db"
+    arguments = (*SEARCH[:2], *SEARCH[3:], "hydra.sweeper.n_trials=12", "hydra.sweeper.batch_size=2", RATE)
+    line = [sys.executable, str(ROOT / "src" / "train.py"), *arguments, f"hydra.sweeper.storage={address}"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [*line, f"hydra.sweeper.seed={seed}", f"hydra.sweep.dir=machine{seed}"],
+            cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for seed in (1, 2)
+    ]  # fmt: skip
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    trials = optuna.load_study(study_name="study", storage=address).trials
+    assert all(trial.state.name == "COMPLETE" for trial in trials)
+    assert 12 <= len(trials) <= 14, "each may be at a batch when the other ends the study"
+    jobs = {trial.user_attrs["job"] for trial in trials}
+    assert jobs == {str(path.parent) for path in tmp_path.glob("machine*/*/result.json")}
+    assert {Path(job).parent.name for job in jobs} == {"machine1", "machine2"}
+    for trial in trials:
+        values = json.loads((Path(trial.user_attrs["job"]) / "result.json").read_text())
+        assert values["objective"] == pytest.approx(trial.value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -101,11 +102,8 @@ def open_study(
         SettingError: the storage cannot be used, or holds a study with other directions.
     """
     made = sampler(optuna, settings, space, len(directions))
-    storage = settings["storage"]
     try:
-        if storage is None:
-            backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
-            storage = optuna.storages.JournalStorage(backend)
+        storage = _storage(optuna, settings["storage"], folder)
         study = _create(optuna, storage, settings["study_name"], made, directions)
         if not _fits(optuna, study, space, whole=settings["sampler"] == "grid"):
             digest = hashlib.sha256(repr(sorted(space.items())).encode()).hexdigest()[:8]
@@ -123,6 +121,21 @@ def open_study(
         again = settings | {"seed": settings["seed"] + told}
         study.sampler = sampler(optuna, again, space, len(directions))  # no draw twice
     return study
+
+
+def _storage(optuna: Any, address: str | None, folder: Path) -> Any:
+    """A database of Optuna's, or a file in the sweep's folder."""
+    if address is None:
+        backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
+        return optuna.storages.JournalStorage(backend)
+    for wait in (0.5, 1.0, 2.0, None):
+        try:
+            return optuna.storages.get_storage(address)
+        except Exception as error:  # two processes that make the same tables: the later one finds them made
+            if wait is None or type(error).__name__ not in ("OperationalError", "IntegrityError", "ProgrammingError"):
+                raise
+            time.sleep(wait)
+    raise AssertionError
 
 
 def _create(optuna: Any, storage: Any, name: str, made: Any, directions: list[str]) -> Any:
@@ -152,7 +165,10 @@ def _inherit(optuna: Any, study: Any, storage: Any, name: str, space: dict[str, 
     for earlier in optuna.get_all_study_names(storage):
         if earlier == study.study_name or not (earlier == name or earlier.startswith(f"{name}_")):
             continue
-        for trial in optuna.load_study(study_name=earlier, storage=storage).get_trials(deepcopy=False):
+        other = optuna.load_study(study_name=earlier, storage=storage)
+        if other.directions != study.directions:
+            continue
+        for trial in other.get_trials(deepcopy=False):
             if trial.state not in (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED):
                 continue
             if trial.params.keys() == space.keys() and all(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 import traceback
@@ -167,8 +168,9 @@ class _Batch:
             began = time.time()
             try:
                 # finished jobs of a chunk train along, unrecorded: the last bits depend on whom a network is with
-                training = FusedTraining(chunk, device, bar.report, self.halving)
+                training = FusedTraining(chunk, device, bar.report, copy.deepcopy(self.halving))
                 results = training.run()
+                self.halving = training.halving  # a chunk that was begun in vain has not been seen
             except Exception as error:
                 if out_of_memory(error) and len(chunk) > 1:
                     size = len(chunk) // 2  # and again with half as many
