@@ -69,6 +69,26 @@ def test_onnx_takes_raw_rows_in_batches_of_any_size_and_gives_evaluates_probabil
     assert session.get_outputs()[0].name == about["output"]["name"]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("encode", ["onehot", "embedding"])
+@pytest.mark.parametrize("kind", ["periodic", "piecewise_linear"])
+def test_numbers_as_learned_features_are_inside(kind: str, encode: str, tmp_path: Path) -> None:
+    write_csv(tmp_path / "people.csv", HEADER, people(300))
+    words = ("data=table", f"data.path={tmp_path / 'people.csv'}", f"data.encode={encode}", "data.scaling=quantile")
+    run(load_config(*words, f"embedding={kind}", *FAST), tmp_path / "run")
+    loaded = load(tmp_path / "run")
+    raw = loaded.raw("test")
+    raw[0, :3] = torch.tensor([1e300, float("nan"), -1e300], dtype=torch.float64)
+    expected = loaded.restored.probabilities(raw)
+    assert expected.isfinite().all()
+    for format in ("onnx", "pt2"):
+        found = exported(tmp_path / "run", format=format)
+        assert 0 <= found.difference < 1e-6
+    assert answers(tmp_path / "run/model.onnx", raw.numpy()) == pytest.approx(expected.numpy(), abs=1e-6)
+    archive = io.BytesIO((tmp_path / "run/model.pt2").read_bytes())
+    assert torch.allclose(torch.export.load(archive).module()(raw), expected, rtol=0, atol=1e-6)
+
+
 def test_pt2_gives_evaluates_probabilities_with_torch_alone(wine: Path) -> None:
     found = exported(wine, format="pt2")
     module = torch.export.load(io.BytesIO(found.file.read_bytes())).module()

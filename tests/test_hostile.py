@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
+import math
 import os
 import pickle
+import random
 import re
 import shutil
 import tomllib
@@ -13,11 +16,14 @@ import pytest
 import torch
 from scripts.command import ROOT, refusal, script
 
+from mlplab.compare import answer
 from mlplab.compose import load_config
 from mlplab.config import SettingError
 from mlplab.config.data import CustomData
+from mlplab.config.tools import Compare, Explain
 from mlplab.evaluate import evaluate
 from mlplab.experiment import run
+from mlplab.explain import explain
 from mlplab.training import checkpoints
 
 
@@ -171,3 +177,34 @@ def test_constraints_are_exact_and_good() -> None:
         assert re.fullmatch(r"[\w.\-\[\]]+==[\w.+!]+( ;.*)?", line), line
         name, version = line.split("==")
         assert version.split(" ")[0] not in BAD.get(name, ()), line
+
+
+FORMULA = "=cmd|'/C calc'!A0"
+
+
+def test_no_csv_of_a_run_holds_a_formula(tmp_path: Path) -> None:
+    """Columns, categories and classes of a hostile table: in no file of a run, an explanation or a comparison."""
+    draw = random.Random(0)
+    kinds, classes = [FORMULA, "@SUM(A1)", "-1+2"], [f"+{FORMULA}", "=1+1"]
+    with (tmp_path / "rows.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["=height", "@kind", "-label"])
+        table.writerows([f"{draw.gauss(0, 1):.3f}", draw.choice(kinds), draw.choice(classes)] for _ in range(90))
+    words = ["data=table", f"data.path={tmp_path / 'rows.csv'}", "data.target=-1", "trainer.max_epochs=1", "logger=csv"]
+    for i in range(2):
+        run(load_config(*words, "model.hidden=4", f"seed={i}", 'name="=name"'), tmp_path / "runs" / str(i))
+    shared = {"metric": "val/accuracy", "out": None, "best": False, "retrain": 0, "ensemble": 0, "allow_targets": []}
+    answer(Compare(runs=str(tmp_path / "runs"), **shared))
+    explained = {"part": "test", "metric": "accuracy", "repeats": 2, "rows": 20, "seed": 0, "columns": "auto"}
+    explained |= {"curves": 1, "points": 2, "patch": 1, "allow_targets": []}
+    explain(Explain(run=str(tmp_path / "runs" / "0"), **explained))
+    files = sorted((tmp_path / "runs").rglob("*.csv"))
+    assert {f.name for f in files} >= {"misclassified.csv", "metrics.csv", "comparison.csv", "importance.csv"}
+    seen = 0
+    for path in files:
+        with path.open(newline="") as file:
+            for cell in (cell for row in csv.reader(file) for cell in row):
+                assert not cell.strip().startswith(("=", "+", "-", "@")) or math.isfinite(float(cell)), (path, cell)
+                seen += cell.startswith(("'=", "'+", "'-", "'@"))
+    assert seen > 30, "the formulas are there, as text"
+    assert "'=height" in (tmp_path / "runs" / "0" / "misclassified.csv").read_text()

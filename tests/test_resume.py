@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from data.people import HEADER, people
 from scripts.command import ROOT, refusal, script
 from scripts.killed import assert_same_training, kill_during, start, table, wait_for
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -103,11 +104,14 @@ def test_twenty_random_kills(name: str, kill: int, whole: dict[str, Path], tmp_p
     [
         ["optimizer=muon"],
         ["optimizer=nadam"],
+        ["optimizer=nadam", "accelerator.precision=64"],
         ["optimizer=rmsprop", "optimizer.momentum=0.9"],
         ["optimizer=lbfgs", "data.batch_size=full"],
         ["optimizer=custom", "optimizer.target=training.own.SignDescent", "optimizer.lr=0.001"],
         ["accelerator.precision=bf16-mixed"],
         ["data.split=[0.8,0.2]"],
+        ["embedding=periodic", "regularization=[mixup,input_noise]"],
+        ["embedding=piecewise_linear", "optimizer=muon"],
     ],
     ids=" ".join,
 )
@@ -121,6 +125,22 @@ def test_any_optimizer_resumes_from_its_last_checkpoint(settings: list[str], tmp
     run(load_config(*words, "trainer.max_epochs=8"), tmp_path / "whole")
     run(load_config(*words, "trainer.max_epochs=3"), tmp_path / "halves")
     resume([f"resume={tmp_path / 'halves'}", "trainer.max_epochs=8"])
+    assert_same_training(tmp_path / "halves", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("embedding", ["none", "periodic", "piecewise_linear"])
+def test_learned_vectors_of_categories_resume_too(embedding: str, tmp_path: Path) -> None:
+    from mlplab.compose import load_config
+    from mlplab.experiment import run
+    from mlplab.reports.tables import write_csv
+    from mlplab.resume import resume
+
+    write_csv(tmp_path / "people.csv", HEADER, people(150))
+    data = ["data=table", f"data.path={tmp_path / 'people.csv'}", "data.encode=embedding"]
+    words = [*data, "accelerator=cpu", "logger=csv", f"embedding={embedding}", "regularization=dropout"]
+    run(load_config(*words, "trainer.max_epochs=5"), tmp_path / "whole")
+    run(load_config(*words, "trainer.max_epochs=2"), tmp_path / "halves")
+    resume([f"resume={tmp_path / 'halves'}", "trainer.max_epochs=5"])
     assert_same_training(tmp_path / "halves", tmp_path / "whole")
 
 

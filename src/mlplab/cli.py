@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -82,8 +83,10 @@ def plain_errors(own: Iterable[str] = ()) -> Iterator[None]:
         if full:
             raise
         if "Config group override" in str(error):  # Hydra's ValueError for a group given as a number
-            numbers = [a for a in sys.argv[1:] if re.fullmatch(r"[\w/]+=-?[\d.e]+", a)]
-            refuse(f"{', '.join(numbers)}: a group needs the name of an option, as in optimizer=adam")
+            wrong = [a for a in sys.argv[1:] if re.fullmatch(r"[\w/]*=(null|true|false|-?[\d.e]+)", a)]
+            refuse(f"{', '.join(wrong) or 'a setting'}: a group needs the name of an option, as in optimizer=adam")
+        if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+            refuse(f"a name is longer than a file's may be: {str(error.filename)[:80]}...")
         print(f"failed: {type(error).__name__}: {error}", file=sys.stderr)
         print("HYDRA_FULL_ERROR=1 before the command shows the traceback.", file=sys.stderr)
         raise SystemExit(1) from None
@@ -116,11 +119,14 @@ def whole_process(own: Iterable[str] = ()) -> Iterator[None]:
 
 
 def finish(result: Any, in_sweep: bool = False) -> None:
-    """Show what a run came to; leave with status 1 if it did not complete and is no job of a sweep."""
+    """Show what a run came to; leave with status 1 if it did not complete, or let the sweep know that a job did not."""
     from mlplab.reports.summary import show
 
     show(result)
-    if result.status != "completed" and not in_sweep:
+    wrong = result.unfinished()
+    if wrong is not None and in_sweep:
+        raise wrong
+    if wrong is not None:
         raise SystemExit(1)
 
 

@@ -75,15 +75,20 @@ def winner(cell: Cell) -> list[str]:
     """The overrides that its runs were started with, without those that tell repeats apart.
 
     Raises:
-        SettingError: the run's folder has lost its .hydra/overrides.yaml.
+        SettingError: the run's .hydra/overrides.yaml is lost or damaged.
     """
     import yaml
 
     path = cell.runs[0].folder / ".hydra" / "overrides.yaml"
     try:
-        overrides = [str(text) for text in yaml.safe_load(path.read_text()) or []]
-    except (OSError, yaml.YAMLError) as error:
-        raise SettingError(f"{path} tells how the winner was trained, and cannot be read ({error})") from None
+        overrides = yaml.safe_load(path.read_text()) or []
+        if not isinstance(overrides, list) or not all(isinstance(text, str) for text in overrides):
+            raise ValueError("it is no list of settings")
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        why = "it is missing" if isinstance(error, FileNotFoundError) else str(error).splitlines()[0]
+        raise SettingError(
+            f"{path} tells how the winner was trained and is damaged ({why}); its settings are in result.json too"
+        ) from None
     return [text for text in overrides if text.partition("=")[0].lstrip("+") not in (*REPEATS, "data.folds")]
 
 

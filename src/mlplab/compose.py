@@ -92,7 +92,11 @@ def _plain(values: Any) -> dict[str, Any]:
 
 
 def _first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    from mlplab.config.messages import shortened
+
+    told = shortened(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
+    where = getattr(error, "full_key", None)
+    return f"{where}: {told}" if where and where not in told else told
 
 
 def _groups() -> list[str]:
@@ -104,11 +108,13 @@ def explain_hydra(error: BaseException, own: Iterable[str] = ()) -> str:
     from hydra.errors import OverrideParseException
 
     from mlplab.config import Config
-    from mlplab.config.messages import nearest, settings, unknown
+    from mlplab.config.messages import nearest, settings, shortened, unknown
 
     text = str(error)
     if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
-        group, _, option = match[1].rpartition("/")
+        group, _, option = match[1].lstrip("/").partition("/")
+        if group not in _groups():
+            return f"there is no file {match[1]}.yaml in conf/; choose an option by its name, as in data=iris"
         options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
         given = f"{group}={option}" if group else option
         return f"{given} is not an option; {', '.join(options)} are.{nearest(option, options)}"
@@ -127,7 +133,12 @@ def explain_hydra(error: BaseException, own: Iterable[str] = ()) -> str:
     if isinstance(error, OverrideParseException):
         # the parser's own message, without the grammar's address behind it
         why = text.removeprefix(f"Error parsing override '{error.override}'").strip().splitlines()
-        return f"cannot read the setting '{error.override}': {why[0] if why else 'write it as key=value'}"
+        told = re.sub(r" expecting \{.*", "", why[0]) if why else "write it as key=value"
+        if told.startswith("LexerNoViableAlt"):
+            told = "write it as key=value, and put quotes around a value with other characters than letters and digits"
+        return f"cannot read the setting '{shortened(error.override or '')}': {shortened(told)}"
+    if match := re.match(r"Ambiguous value for argument '(.*)'", text):
+        return f"{shortened(match[1])} gives several values, which is a sweep: add -m (or quotes, if it is one text)"
     return _first_line(error)
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mlplab.config import Config, SettingError
-from mlplab.data.prepared import Prepared, prepare
+from mlplab.data.prepared import Prepared, prepare, seen_through
+from mlplab.data.preprocess import SideBySide
 from mlplab.models.build import dtype_of
 from mlplab.restore import Restored, restore
 from mlplab.training import losses
@@ -64,6 +65,8 @@ def load(folder: Path, allow_targets: Sequence[str] = ()) -> Loaded:
             f"the data of {folder} has changed since it was trained (fingerprint {prepared.fingerprint}, then "
             f"{run.fingerprint}); its scores would not compare. Put the old data back or train again."
         )
+    if isinstance(run.preprocess, SideBySide):  # a blend, whose members see features of their own
+        prepared = seen_through(prepared, run.preprocess)
     return Loaded(run, prepared)
 
 

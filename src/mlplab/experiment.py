@@ -15,7 +15,9 @@ import torch
 from mlplab import record, runs
 from mlplab.config import Config, SettingError
 from mlplab.data.prepared import Prepared, prepare
+from mlplab.fitting import epochs_shown, fit_as_asked
 from mlplab.models.build import dtype_of
+from mlplab.portfolio.fit import pooled
 from mlplab.reports.events import cut
 from mlplab.reports.progress import ProgressBar
 from mlplab.reports.tables import write_csv
@@ -58,6 +60,8 @@ def run(
     values: dict[str, Any] = record.beginning(config)
     if start is not None:
         values["command"] = start["command"]
+        if config.several:  # its networks go on from checkpoints of their own, or begin again to the same end
+            start = None
     try:
         with interruptible():
             runs.remove_torn(folder)
@@ -107,6 +111,8 @@ def _run(
 ) -> runs.Result:
     with torch_left_as_found():
         device = devices.resolve(config.accelerator)
+        if config.portfolio.name != "none":
+            config = pooled(config)
         prepared = prepare(config.data, dtype_of(config))
         if start is not None and prepared.fingerprint != start["fingerprint"]:
             raise SettingError(
@@ -115,8 +121,6 @@ def _run(
             )
         check_fits(config, prepared)
         config = devices.with_precision(config, device, prepared)
-        from mlplab.training.fit import fit  # Lightning takes two seconds: what the data refuse is told before
-
         runs.write_data(folder, prepared.understood)
         if progress and prepared.understood:
             show(prepared.understood)
@@ -126,18 +130,20 @@ def _run(
         board = record.make_board(config, prepared, folder, in_sweep, epochs)
         gallery = record.make_gallery(config, prepared, board, in_sweep, resumed=start is not None)
         watching: list[Observer | None] = [
-            ProgressBar(config.trainer.max_epochs) if progress else None,
+            ProgressBar(epochs_shown(config)) if progress else None,
             board,
             gallery,
         ]
         observers = [observer for observer in watching if observer is not None]
-        fitted = fit(config, prepared, device, runs.RunFolder(folder), observers, start)
+        answer = fit_as_asked(config, prepared, device, runs.RunFolder(folder), observers, start)
+        prepared, fitted = answer.prepared, answer.fitted
         if not fitted.main:
             raise Follower(0)
         testing = time.perf_counter()
         scores = score_all(config, prepared, fitted)
         seconds = {"fit": fitted.seconds, "test": time.perf_counter() - testing}
         values |= record.outcome(config, prepared, fitted, scores)
+        answer.tell(values, config, folder, progress)
         record.write_end(config, prepared, fitted, scores, folder, board, gallery, in_sweep)
     before = start["history"][-1]["seconds"] if start and start["history"] else 0.0
     values["seconds"] = {"total": before + time.perf_counter() - started, **seconds}

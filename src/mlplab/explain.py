@@ -24,11 +24,10 @@ from mlplab.config.tools import Explain
 from mlplab.data.images import shape_of
 from mlplab.evaluate import Loaded, load
 from mlplab.reports import explanations, figures
-from mlplab.reports.cells import text_cell
 from mlplab.reports.events import EventFile
 from mlplab.reports.tables import write_csv
 from mlplab.restore import Restored
-from mlplab.runs import RunFolder
+from mlplab.runs import RunFolder, write_atomic
 from mlplab.training.metrics import METRICS, compute
 
 LOWEST, HIGHEST = 0.01, 0.99
@@ -232,7 +231,7 @@ def _write(
     repeats = range(1, len(importances[0].each) + 1)
     header = ["patch" if is_image else "column", "importance", "spread", *(f"repeat {i}" for i in repeats)]
     table = folder / "importance.csv"
-    write_csv(table, header, [[text_cell(one.name), one.mean, one.deviation, *one.each] for one in importances])
+    write_csv(table, header, [[one.name, one.mean, one.deviation, *one.each] for one in importances])
     drawn = {}
     if is_image:
         heat = torch.zeros(shape_of(run.feature_names)[1:])
@@ -246,7 +245,7 @@ def _write(
     if dependences:
         files.append(folder / "partial_dependence.csv")
         rows = [
-            [text_cell(one.column), value, *probs]
+            [one.column, value, *probs]
             for one in dependences
             for value, probs in zip(one.values.tolist(), one.probabilities.tolist(), strict=True)
         ]
@@ -256,6 +255,6 @@ def _write(
     with EventFile(folder) as events:
         for name, figure in drawn.items():
             files.append(paths.figures / f"{name}.png")
-            figures.save(figure, files[-1])
+            write_atomic(files[-1], figures.png(figure))
             events.add_figure(f"explain/{name}", figure, 0)
     return files

@@ -37,6 +37,12 @@ class Ledger:
         if self.path.is_file():
             try:
                 self.entries = {k: Entry(**v) for k, v in json.loads(self.path.read_text()).items()}
+                for name, kind in (("number", int), ("folder", str), ("launch", int)):
+                    if not all(isinstance(getattr(entry, name), kind) for entry in self.entries.values()):
+                        raise ValueError(f"a {name} is none")
+                for name in ("number", "folder"):
+                    if len({getattr(entry, name) for entry in self.entries.values()}) < len(self.entries):
+                        raise ValueError(f"two jobs share a {name}")
             except (ValueError, TypeError, AttributeError) as error:
                 raise SettingError(
                     f"{self.path} is damaged ({error}); its jobs keep their folders, but the sweep cannot go on in "

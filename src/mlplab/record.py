@@ -61,7 +61,7 @@ def outcome(config: Config, prepared: Prepared, fitted: Fitted, scores: dict[str
         **settings(config),  # with what `auto` came to
         "data": prepared.describe(),
     }
-    values["objective"] = None if fitted.diverged else _objective(config, values["metrics"], fitted)
+    values["objective"] = None if fitted.diverged else objective_of(config, values["metrics"], fitted)
     if fitted.diverged:
         values["failure"] = {
             "message": str(fitted.diverged),
@@ -78,7 +78,7 @@ def outcome(config: Config, prepared: Prepared, fitted: Fitted, scores: dict[str
     return values
 
 
-def _objective(
+def objective_of(
     config: Config, metrics: dict[str, dict[str, float]], fitted: Fitted
 ) -> float | list[float | None] | None:
     """What a search is told, of one objective or of each of several."""
@@ -107,6 +107,7 @@ def make_board(
     if not isinstance(config.logger, TensorBoardLogger):
         return None
     pictures = wants_pictures(config, in_sweep)
+    single = None if config.several else pictures  # what shows one network's inside
     train = prepared.parts["train"]
 
     def boundary(network: torch.nn.Module) -> Any:
@@ -122,10 +123,10 @@ def make_board(
         row_of(folder, values),
         config.objectives,
         config.trainer.max_epochs,
-        histograms=pictures is not None and pictures.histograms,
-        boundary=boundary if pictures and pictures.figures and _is_plane(prepared) else None,
-        example=train.inputs(train.x[:2]) if pictures and pictures.graph else None,
-        dead=partial(dead_units, x=train.inputs(train.x[:ROWS_PROBED])) if pictures else None,
+        histograms=single is not None and single.histograms,
+        boundary=boundary if single and single.figures and _is_plane(prepared) else None,
+        example=train.inputs(train.x[:2]) if single and single.graph else None,
+        dead=partial(dead_units, x=train.inputs(train.x[:ROWS_PROBED])) if single else None,
         epochs=epochs,
     )
 
@@ -141,7 +142,8 @@ def make_gallery(
 ) -> Gallery | None:
     """The pictures of image data in the run's TensorBoard events; samples as the first step sees them."""
     pictures = wants_pictures(config, in_sweep)
-    if board is None or pictures is None or not pictures.images or not isinstance(config.data, ImageSettings):
+    wanted = pictures is not None and pictures.images and not config.several
+    if board is None or not wanted or not isinstance(config.data, ImageSettings):
         return None
     train = prepared.parts["train"]
     order = Batches(train, SHOWN, config.seed).order(0)
@@ -178,6 +180,7 @@ def write_end(
             drawn["confusion_matrix"] = figures.confusion_matrix(matrix, names)
             drawn["roc"] = figures.roc_curves(probs, targets, names)
             drawn["precision_recall"] = figures.precision_recall_curves(probs, targets, names)
+            drawn["reliability"] = figures.reliability(probs, targets)
     if pictures and pictures.figures and fitted.history:
         columns = {name: [row[name] for row in fitted.history] for name in fitted.history[0]}
         drawn["learning_curves"] = figures.learning_curves(columns, fitted.best_epoch)
@@ -187,7 +190,7 @@ def write_end(
             worst = worst_mistakes(targets, probs)
             drawn["misclassified"] = mistakes(test.x[worst].numpy(), targets[worst], probs[worst], names)
     for name, figure in drawn.items():
-        figures.save(figure, paths.figures / f"{name}.png")
+        runs.write_atomic(paths.figures / f"{name}.png", figures.png(figure))
     if board:
         if fitted.network is not None:
             board.graph(fitted.network)

@@ -84,7 +84,14 @@ def _saved(folder: Path, allowed: list[str]) -> tuple[dict[str, Any] | None, Con
 
     from mlplab.compose import to_config
 
-    return None, to_config(OmegaConf.merge(OmegaConf.load(composed), {"allow_targets": allowed}))
+    try:
+        values = OmegaConf.merge(OmegaConf.load(composed), {"allow_targets": allowed})
+        return None, to_config(values)
+    except SettingError as error:
+        raise SettingError(f"{composed}: {error}") from None
+    except Exception as error:  # whatever YAML and OmegaConf raise of bytes that are no settings
+        why = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SettingError(f"{composed} is damaged ({why}), and there is no checkpoint: train again") from None
 
 
 def _changed(config: Config, changes: dict[str, Any], done: int) -> Config:
@@ -107,14 +114,16 @@ def _changed(config: Config, changes: dict[str, Any], done: int) -> Config:
 
 
 def _ended(folder: Path, config: Config, start: dict[str, Any] | None) -> runs.Result | None:
-    """The result of a run that has nothing left to do."""
-    if not runs.RunFolder(folder).result.is_file():
-        return None
-    result = runs.read_result(folder)
+    """The result of a run that has nothing left to do and has lost nothing."""
+    from mlplab.training import checkpoints
+
+    result = runs.finished(folder)
+    if result is None or (result.values.get("epochs") and not checkpoints.whole(runs.RunFolder(folder).best)):
+        return None  # what is damaged is written anew
     if result.status == "diverged":
         return result  # the same draws would lead it there again
     enough = start is not None and start["config"]["trainer"]["max_epochs"] == config.trainer.max_epochs
-    return result if result.status == "completed" and enough else None
+    return result if enough else None
 
 
 def command(folder: Path) -> str:

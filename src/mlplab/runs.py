@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -76,6 +77,11 @@ class RunFolder:
         return self.path / "first_step.csv"
 
     @property
+    def portfolio(self) -> Path:
+        """The settings that a portfolio tried, with their scores and weights, as CSV."""
+        return self.path / "portfolio.csv"
+
+    @property
     def misclassified(self) -> Path:
         """The test rows that were told wrongly, with their probabilities, as CSV."""
         return self.path / "misclassified.csv"
@@ -103,6 +109,12 @@ class Result:
         """What a search looks at: a number, or one for each of several objectives; NaN if the run failed."""
         value = self.values.get("objective")
         return math.nan if value is None and self.status in ("diverged", "failed") else value
+
+    def unfinished(self) -> RuntimeError | None:
+        """What to raise of a run that did not complete, such as one that diverged."""
+        if self.status in ("completed", "pruned"):
+            return None
+        return RuntimeError(f"{self.status}: {(self.values.get('failure') or {}).get('message', 'no reason given')}")
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -179,10 +191,19 @@ def _umask() -> int:
 
 
 def write_result(folder: Path, values: Mapping[str, Any]) -> Result:
-    """Write result.json; JSON has no NaN: it becomes null."""
-    content = pydantic_core.to_json(values, indent=2, inf_nan_mode="null")
+    """Write result.json, with a checksum of what it says; JSON has no NaN: it becomes null."""
+    plain = pydantic_core.from_json(pydantic_core.to_json(values, inf_nan_mode="null"))
+    content = pydantic_core.to_json({**plain, CHECKSUM: _checksum(plain)}, indent=2)
     write_atomic(RunFolder(folder).result, content + b"\n")
-    return Result(folder, pydantic_core.from_json(content))
+    return Result(folder, plain)
+
+
+CHECKSUM = "crc32"
+"""Key of result.json: the CRC-32 of everything else in it, as JSON with sorted keys."""
+
+
+def _checksum(values: Mapping[str, Any]) -> int:
+    return zlib.crc32(json.dumps(values, sort_keys=True).encode())
 
 
 def write_data(folder: Path, told: Mapping[str, Any] | None) -> None:
@@ -195,15 +216,26 @@ def read_result(folder: Path) -> Result:
     """Read result.json.
 
     Raises:
-        ValueError: there is none, or it is damaged.
+        SettingError: there is none, or it is damaged.
     """
     path = RunFolder(folder).result
     if not path.is_file():
-        raise ValueError(f"{folder} holds no result.json; is it a run folder, and has its run ended?")
+        raise SettingError(f"{folder} holds no result.json; is it a run folder, and has its run ended?")
     try:
-        return Result(folder, json.loads(path.read_text()))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged ({error}); train again, or evaluate the run to score it anew") from None
+        values = json.loads(path.read_bytes())
+        if not isinstance(values, dict) or not isinstance(values.get("status"), str):
+            raise ValueError("it names no status")
+        parts = values.get("metrics", {})
+        if not isinstance(parts, dict) or not all(isinstance(of_part, dict) for of_part in parts.values()):
+            raise ValueError("its metrics are none")
+        if values.pop(CHECKSUM, None) not in (None, _checksum(values)):
+            raise ValueError("it has changed since it was written")
+        return Result(folder, values)
+    except (ValueError, RecursionError) as error:
+        raise SettingError(
+            f"{path} is damaged ({error}); python src/train.py resume={folder} writes it anew, and evaluate scores the "
+            "run without it"
+        ) from None
 
 
 def finished(folder: Path, pruned: bool = False) -> Result | None:
@@ -215,7 +247,7 @@ def finished(folder: Path, pruned: bool = False) -> Result | None:
     try:
         result = read_result(folder)
         return result if result.status in ("completed", "diverged", *(["pruned"] if pruned else [])) else None
-    except (ValueError, KeyError, TypeError):
+    except SettingError:
         return None
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlplab.reports.cells import lines, text_cell, text_cells
+from mlplab.reports.cells import lines, text_cells
+from mlplab.reports.tables import text_cell
 
 # what stands in one line of a file that was read as CSV in UTF-8
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\x00\r"))

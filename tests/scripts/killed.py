@@ -17,8 +17,8 @@ from scripts.command import ROOT
 
 from mlplab.training import checkpoints
 
-TIMES = ("seconds", "samples_per_second", "command")
-"""What may differ between a run and its like: times, and the words it was started with."""
+TIMES = ("seconds", "samples_per_second", "command", "crc32")
+"""What may differ between a run and its like: times, the words it was started with, and the checksum of all."""
 
 
 def start(*arguments: str, cwd: Path, **environment: str) -> subprocess.Popen[str]:

@@ -17,7 +17,8 @@ from mlplab.config import Config, parse
 from mlplab.data.prepared import Prepared, prepare
 from mlplab.experiment import score_all
 from mlplab.fused.plan import Job, plan
-from mlplab.fused.training import FusedTraining, Trained
+from mlplab.fused.trained import Trained
+from mlplab.fused.training import FusedTraining
 from mlplab.models.build import dtype_of
 from mlplab.training.fit import fit
 from mlplab.training.history import Fitted

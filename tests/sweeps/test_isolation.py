@@ -24,6 +24,9 @@ class Net(torch.nn.Linear):
         if self.number == 100 and not open("tries").read():
             open("tries", "w").write("x")
             raise RuntimeError("only once")
+        if self.training and self.number == 101 and not os.path.exists("killed"):
+            open("killed", "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
         if self.training and self.fate == "raise":
             raise RuntimeError("a hole in the net")
         if self.training and self.fate == "memory":
@@ -87,3 +90,26 @@ def test_on_error_stops_or_tries_again(tmp_path: Path) -> None:
     assert (tmp_path / "tries").read_text() == "x"
     run = sweep(tmp_path, "0", "u", "on_error=retry")
     assert run.returncode == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["fused", "basic"])
+def test_a_failure_keeps_no_later_batch_from_starting(launcher: str, tmp_path: Path) -> None:
+    words = (f"hydra/launcher={launcher}", "hydra.sweeper.max_batch_size=2")
+    run = sweep(tmp_path, "0,5,4,6,7", "s", *words)  # 0 raises, 4 diverges
+    assert run.returncode == 1, run.stderr
+    found = [result(tmp_path / "s" / str(i))["status"] for i in range(5)]
+    assert found == ["failed", "completed", "diverged", "completed", "completed"]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_s_job_is_tried_once_again(tmp_path: Path) -> None:
+    run = sweep(tmp_path, "5,101,6,7", "s", "on_error=retry", "hydra.launcher.workers=2")
+    assert run.returncode == 0, run.stderr
+    assert "4 jobs: 4 completed" in run.stdout
+    assert (tmp_path / "killed").exists()
+    run = sweep(tmp_path, "5,3,6", "t", "on_error=retry", "hydra.launcher.workers=2")
+    assert run.returncode == 1, run.stderr
+    assert result(tmp_path / "t" / "1")["status"] == "failed"
+    assert "SIGKILL" in result(tmp_path / "t" / "1")["failure"]["message"]
+    assert result(tmp_path / "t" / "2")["status"] == "completed"

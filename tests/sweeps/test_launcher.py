@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 import time
@@ -19,6 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from mlplab.evaluate import evaluate
+from mlplab.runs import read_result
 from mlplab.training import checkpoints
 
 PLAIN = ("logger.histograms=false", "logger.figures=false", "logger.graph=false")
@@ -57,7 +57,7 @@ def folders(request: pytest.FixtureRequest, work: Path, swept: CompletedProcess[
 
 
 def result(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / "result.json").read_text())
+    return read_result(folder).values
 
 
 def rows(folder: Path) -> list[dict[str, str]]:
@@ -329,7 +329,8 @@ def test_a_failing_job_does_not_stop_the_others(tmp_path: Path) -> None:
 def test_a_diverged_job_says_so_and_the_others_complete(tmp_path: Path) -> None:
     wild = ("optimizer=sgd", "activation=identity", "optimizer.lr=0.01,1e6,0.02", "hydra.sweep.dir=s")
     run = script("train", "-m", *SMALL, *wild, cwd=tmp_path)
-    assert run.returncode == 0, run.stderr
+    assert run.returncode == 1, run.stderr
+    assert "job 1 (optimizer=sgd activation=identity optimizer.lr=1000000.0) diverged: the loss became" in run.stderr
     values = [result(tmp_path / "s" / str(i)) for i in range(3)]
     assert [v["status"] for v in values] == ["completed", "diverged", "completed"]
     assert values[1]["objective"] is None

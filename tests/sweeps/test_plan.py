@@ -9,8 +9,8 @@ import pytest
 from sweeps.groups import composed, jobs_of, option, varied
 
 from mlplab.config import Config
-from mlplab.fused.plan import alone_because, plan
-from mlplab.fused.updates import FUSED
+from mlplab.config.fusable import FUSED, alone_because
+from mlplab.fused.plan import plan
 
 
 def sizes(*configs: Config) -> list[int]:
@@ -37,6 +37,7 @@ FREE: dict[str, tuple[dict[str, Any], ...]] = {
     "class weights": tuple(
         {"loss": option("loss", "cross_entropy", class_weights=w)} for w in ("none", "balanced", [1.0, 2.0, 3.0])
     ),
+    "scale": tuple({"embedding": option("embedding", "periodic", scale=n)} for n in (0.1, 0.3)),
     "objective": tuple({"objective": n} for n in ("val/accuracy", "val/loss")),
     "name": tuple({"name": n} for n in ("a", "b")),
     "logger": tuple({"logger": option("logger", n)} for n in ("none", "csv", "tensorboard")),
@@ -102,6 +103,10 @@ SPLITS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "bias": ({"model__bias": True}, {"model__bias": False}),
     "activation": tuple({"activation": option("activation", n)} for n in ("relu", "gelu")),  # type: ignore[dict-item]
     "slope": tuple({"activation": option("activation", "leaky_relu", slope=n)} for n in (0.1, 0.2)),  # type: ignore[dict-item]
+    "embedding": tuple({"embedding": option("embedding", n)} for n in ("none", "periodic")),  # type: ignore[dict-item]
+    "frequencies": tuple({"embedding": option("embedding", "periodic", frequencies=n)} for n in (4, 5)),  # type: ignore[dict-item]
+    "embedding width": tuple({"embedding": option("embedding", "periodic", width=n)} for n in (4, 5)),  # type: ignore[dict-item]
+    "bins": tuple({"embedding": option("embedding", "piecewise_linear", bins=n)} for n in (4, 5)),  # type: ignore[dict-item]
     "optimizer": tuple({"optimizer": option("optimizer", n)} for n in ("adam", "adamw")),  # type: ignore[dict-item]
     "amsgrad": tuple({"optimizer": option("optimizer", "adam", amsgrad=n)} for n in (True, False)),  # type: ignore[dict-item]
     "loss": tuple({"loss": option("loss", n)} for n in ("cross_entropy", "mse")),  # type: ignore[dict-item]

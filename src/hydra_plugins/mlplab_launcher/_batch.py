@@ -65,6 +65,8 @@ def _launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[J
     sweep = Path(str(launcher.config.hydra.sweep.dir))
     composed = HydraConfig.instance().cfg
     try:
+        if not job_overrides:
+            raise SettingError("the sweep has no job: one of its ranges is empty")
         planner = Planner(Composer(launcher.config, launcher.hydra_context.config_loader))
         planned = [planner.plan(overrides, first + i) for i, overrides in enumerate(job_overrides)]
         checked = _check(planned)
@@ -115,9 +117,9 @@ def _launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[J
         for i, outcome in zip(which, found, strict=True):
             outcomes[i] = outcome
     for returned, outcome in zip(returns, outcomes, strict=True):
-        failed = isinstance(outcome, Exception)
-        returned.status = JobStatus.FAILED if failed else JobStatus.COMPLETED
-        returned.return_value = outcome if failed else outcome.objective
+        wrong = outcome if isinstance(outcome, Exception) else outcome.unfinished()
+        returned.status = JobStatus.COMPLETED if wrong is None else JobStatus.FAILED
+        returned.return_value = outcome.objective if wrong is None else wrong
         returned.outcome = outcome
     callbacks.end(returns)
     _tell(outcomes, planned, sweep)
@@ -175,6 +177,8 @@ def _tell(outcomes: list[Any], planned: list[Planned], folder: Path) -> None:
     states = Counter("failed" if isinstance(o, Exception) else o.status for o in outcomes)
     print(f"{len(outcomes)} jobs: {', '.join(f'{n} {state}' for state, n in states.items())} -> {folder}")
     for job, outcome in zip(planned, outcomes, strict=True):
+        what = " ".join(filter_overrides(job.overrides))
         if isinstance(outcome, Exception):
-            what = " ".join(filter_overrides(job.overrides))
             print(f"job {job.number} ({what}) failed: {type(outcome).__name__}: {outcome}", file=sys.stderr)
+        elif (wrong := outcome.unfinished()) is not None:
+            print(f"job {job.number} ({what}) {wrong}", file=sys.stderr)

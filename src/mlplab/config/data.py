@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt, model_validator
 
 from mlplab.config.base import Target
-from mlplab.config.images import EMNIST_CLASSES, Cifar, DigitsImages, Emnist, ImageFolder, Mnist
+from mlplab.config.images import EMNIST_CLASSES, Cifar, DigitsImages, Emnist, ImageFolder, Mnist, OfficialImages
 from mlplab.config.splitting import DataSettings, Unit
 from mlplab.config.tables import TableFile
 
@@ -171,3 +171,10 @@ def n_classes_before_reading(data: DataSettings) -> int | None:
     if isinstance(data, Cifar):
         return 100 if data.name == "cifar100" else 10
     return data.known_classes
+
+
+def validates(data: DataSettings) -> bool:
+    """Whether the settings leave rows to validate on."""
+    if isinstance(data, OfficialImages):
+        return data.validation > 0
+    return data.split is None or data.fractions[1] > 0

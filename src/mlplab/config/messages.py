@@ -14,6 +14,15 @@ MIXED = ("regularization.", "augmentation.")
 """Prefixes of the groups that take several options at once."""
 
 
+LONGEST = 300
+"""Characters of a given value, or of another's message, that a message repeats."""
+
+
+def shortened(text: str) -> str:
+    """A text as a message shows it: the middle of a very long one is left out."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 4 :]}"
+
+
 def nearest(word: str, names: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the name closest to `word`, or nothing."""
     hits = difflib.get_close_matches(word, list(names), 1, 0.6)
@@ -127,18 +136,18 @@ def explain(error: ValidationError, root: type[BaseModel]) -> str:
             lines[path] = f"{path} is missing; every setting has its default in conf/."
         elif mistake["type"] == "union_tag_invalid":
             tags = [t.strip(" '") for t in mistake["ctx"]["expected_tags"].split(",")]
-            given = str(mistake["ctx"]["tag"])
+            given = shortened(str(mistake["ctx"]["tag"]))
             lines[path] = f"{path}={given} is not an option; {', '.join(sorted(tags))} are.{nearest(given, tags)}"
         elif mistake["type"] == "union_tag_not_found":
             lines[path] = f"{path} must be a group of settings with a name; choose an option, as in {path}=<option>."
         else:
             if isinstance(mistake["input"], list) and mistake["type"] in ("int_type", "literal_error"):
-                deferred[path] = f"{path}={mistake['input']!r} is not allowed: it {_allowed(mistake)}."
+                deferred[path] = f"{path}={shortened(repr(mistake['input']))} is not allowed: it {_allowed(mistake)}."
                 continue  # a list was meant: what is wrong inside it says more than that it is no number
             allowed.setdefault(path, []).append(_allowed(mistake))
             alternatives = " or ".join(dict.fromkeys(a.removeprefix("must be ") for a in allowed[path]))
             verb = "must be " if allowed[path][0].startswith("must be ") else ""
-            lines[path] = f"{path}={mistake['input']!r} is not allowed: it {verb}{alternatives}."
+            lines[path] = f"{path}={shortened(repr(mistake['input']))} is not allowed: it {verb}{alternatives}."
     for path, line in deferred.items():
         if not any(other == path or other.startswith(path + ".") for other in lines):
             lines[path] = line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,11 @@ class Prepared:
         return len(self.feature_names)
 
     @property
+    def n_numbers(self) -> int:
+        """How many of the features, the first ones, are scaled numbers."""
+        return 0 if self.schema is None else self.schema.n_numbers
+
+    @property
     def n_classes(self) -> int:
         return len(self.class_names)
 
@@ -149,6 +154,48 @@ def _parts(
         x = [features(torch.from_numpy(raw[chunk])).to(dtype) for chunk in chunks]
         parts[name] = Part(torch.cat(x).contiguous(), torch.from_numpy(y[which]), which)
     return parts
+
+
+def refitted(
+    prepared: Prepared, settings: DataSettings, rows: dict[str, np.ndarray], dtype: torch.dtype = torch.float32
+) -> Prepared:
+    """A table's data with other parts, such as a fold's, and preprocessing fitted on their training rows alone.
+
+    The columns and their vocabularies stay those of `prepared`, so that networks of all folds have the same inputs.
+
+    Args:
+        prepared: what `prepare` gave, of a table.
+        settings: its scaling and encoding are taken.
+        rows: row numbers of `train`, `val` and `test`.
+    """
+    schema, raw, whole = prepared.schema, prepared.raw, prepared.preprocess
+    assert schema is not None
+    assert raw is not None
+    assert isinstance(whole, Features)
+    y = _all_classes(prepared)
+    onehot = getattr(settings, "encode", "onehot") == "onehot"
+    features = Features.fit(raw[rows["train"]], schema.n_numbers, schema.sizes, onehot, settings.scaling, whole)
+    codes = None if onehot else schema.sizes
+    names = feature_names(schema, features)
+    parts = _parts(raw, y, rows, features, dtype)
+    return replace(prepared, parts=parts, preprocess=features, feature_names=names, categories=codes)
+
+
+def seen_through(prepared: Prepared, preprocess: nn.Module) -> Prepared:
+    """A table's data with raw columns as x, which another preprocessing makes features of a few thousand at a time."""
+    assert prepared.raw is not None
+    raw = torch.from_numpy(prepared.raw)
+    parts = {name: Part(raw[part.rows], part.y, part.rows, preprocess) for name, part in prepared.parts.items()}
+    return replace(prepared, parts=parts, preprocess=preprocess, categories=None)
+
+
+def _all_classes(prepared: Prepared) -> np.ndarray:
+    """Class of each row of the data set as it was read; -1 for rows of no part."""
+    assert prepared.raw is not None
+    y = np.full(len(prepared.raw), -1, np.int64)
+    for part in prepared.parts.values():
+        y[part.rows] = part.y.numpy()
+    return y
 
 
 def _images(settings: ImageSettings, dtype: torch.dtype) -> Prepared:

@@ -169,12 +169,28 @@ class Features(nn.Module):
         self.register_buffer("of_code", torch.tensor(codes, dtype=torch.float64))
 
     @classmethod
-    def fit(cls, raw: np.ndarray, n_numbers: int, sizes: Sequence[int], onehot: bool, scaling: Scaling) -> Features:
-        """Fit on training rows, shape (rows, n_numbers + categories); no column of numbers may be all NaN."""
+    def fit(
+        cls,
+        raw: np.ndarray,
+        n_numbers: int,
+        sizes: Sequence[int],
+        onehot: bool,
+        scaling: Scaling,
+        whole: Features | None = None,
+    ) -> Features:
+        """Fit on training rows, shape (rows, n_numbers + categories).
+
+        Args:
+            whole: fitted on rows of which these are some: gives the columns that say where there are gaps, so that
+                parts of the rows have the same columns, and the median of a column that is all NaN here. Without it
+                no column of numbers may be all NaN.
+        """
         x = raw[:, :n_numbers]
         missing = np.isnan(x)
-        gaps = np.flatnonzero(missing.any(0))
-        median = np.array([np.median(values[~gone]) for values, gone in zip(x.T, missing.T, strict=True)])
+        gaps = np.flatnonzero(missing.any(0)) if whole is None else whole.gaps.numpy()
+        none = missing.all(0)
+        median = np.zeros(n_numbers) if whole is None else whole.median.numpy().copy()
+        median[~none] = [np.median(v[~gone]) for v, gone in zip(x.T[~none], missing.T[~none], strict=True)]
         if len(gaps):
             x = np.where(missing, median, x)
         made = cls(n_numbers, gaps.tolist(), sizes, onehot, fit_scaling(x, scaling))
@@ -195,6 +211,11 @@ class Features(nn.Module):
         made.load_state_dict(state)
         return made
 
+    @property
+    def n_features(self) -> int:
+        """Columns that it gives."""
+        return self.n_numbers + len(self.gaps) + (len(self.of_code) if self.onehot else len(self.sizes))
+
     def forward(self, x: Tensor) -> Tensor:
         """Shape (rows, n_numbers + categories) to (rows, n_features), float64."""
         x = x.double()
@@ -209,3 +230,19 @@ class Features(nn.Module):
         elif self.sizes and not self.onehot:
             parts.append(x[:, self.n_numbers :])
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
+
+
+class SideBySide(nn.Module):
+    """The features of several preprocessings of the same raw columns, one beside the other.
+
+    Args:
+        dtype: number format of what it gives.
+    """
+
+    def __init__(self, parts: Sequence[Features], dtype: torch.dtype) -> None:
+        super().__init__()
+        self.parts, self.dtype = nn.ModuleList(parts), dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape (rows, raw columns) to (rows, all features)."""
+        return torch.cat([part(x).to(self.dtype) for part in self.parts], 1)

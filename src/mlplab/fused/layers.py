@@ -86,7 +86,7 @@ class StackedLinear(Layer):
 
 
 class StackedEmbedding(Layer):
-    """Codes as rows of each network's own table, behind the numbers: always the first layer."""
+    """Codes as rows of each network's own table, behind the numbers: only numbers' own layers may be in front."""
 
     def __init__(self, module: CategoryEmbedding, weight: Stacked) -> None:
         self.module, self.weight = module, weight

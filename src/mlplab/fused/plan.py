@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.config import Config
+from mlplab.config.fusable import alone_because
 from mlplab.data.prepared import Prepared
-from mlplab.fused.updates import FUSED
 
 
 @dataclass
@@ -28,27 +28,6 @@ class Group:
     """Jobs that train as one program."""
 
     jobs: list[Job] = field(default_factory=list)
-
-
-def alone_because(config: Config) -> str | None:
-    """Why a job cannot be fused, or None where it can."""
-    if config.model.name not in ("mlp", "linear"):
-        return f"model={config.model.name} is not mlplab's own network"
-    if config.activation.name == "custom":
-        return "activation=custom has no stacked form"
-    if config.optimizer.name not in FUSED:
-        return f"optimizer={config.optimizer.name} has no stacked form; {', '.join(FUSED)} have"
-    if config.accelerator.name in ("ddp", "ddp_cpu", "mps"):
-        return f"accelerator={config.accelerator.name} spreads or places one network"
-    if config.accelerator.precision in ("bf16-mixed", "16-mixed"):
-        return f"accelerator.precision={config.accelerator.precision} is mixed"
-    if config.accelerator.deterministic:
-        return "accelerator.deterministic is a wish for one network's own kernels"
-    if config.trainer.compile or config.trainer.detect_anomaly or config.trainer.show_first_step:
-        return "trainer.compile, trainer.detect_anomaly and trainer.show_first_step look at one network"
-    if getattr(config.logger, "in_sweeps", False):
-        return "logger.in_sweeps=true draws one network while it trains"
-    return None
 
 
 # settings that may differ between the networks of a group
@@ -76,6 +55,8 @@ def structure(job: Job) -> str:
         "features": list(train.x.shape[1:]),
         "dtype": str(train.x.dtype),
         "classes": job.prepared.n_classes,
+        "numbers": job.prepared.n_numbers,
+        "embedding": c.embedding.model_dump(exclude={"scale"}),
         "categories": job.prepared.categories,
         "embedding_width": getattr(c.data, "embedding_width", None),
         "widths": getattr(c.model, "widths", None),
@@ -89,6 +70,7 @@ def structure(job: Job) -> str:
         "batch_size": "full" if size == len(train) else size,
         "validates": len(val) > 0,
         "augmentation": c.augmentation.model_dump(),
+        "calibration": c.calibration.name,
         "regularization": {name: getattr(regularization, name) is not None for name in _SHAPING},
     }
     if regularization.layer_norm:

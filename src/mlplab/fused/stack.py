@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from mlplab import randomness
 from mlplab.config import Config
+from mlplab.config.embedding import Periodic
+from mlplab.fused.embedding import StackedNumbers, StackedPeriodic, StackedPiecewiseLinear
 from mlplab.fused.layers import (
     Context,
     Layer,
@@ -22,7 +24,8 @@ from mlplab.fused.layers import (
     StackedLinear,
     StackedPReLU,
 )
-from mlplab.models.initialization import draw, draw_embedding
+from mlplab.models.embedding import PeriodicEmbedding, PiecewiseLinearEmbedding, quantile_edges
+from mlplab.models.initialization import draw, draw_embedding, draw_frequencies, draw_units
 from mlplab.models.layers import CategoryEmbedding, Dropout
 from mlplab.models.mlp import MLP
 
@@ -61,6 +64,10 @@ class Stack:
             return StackedLinear(weight, own("bias") if module.bias is not None else None)
         if isinstance(module, CategoryEmbedding):
             return StackedEmbedding(module, own("weight"))
+        if isinstance(module, PeriodicEmbedding):
+            return StackedPeriodic(module, own("weight"), own("bias"), own("frequencies"))
+        if isinstance(module, PiecewiseLinearEmbedding):
+            return StackedPiecewiseLinear(module, own("weight"), own("bias"), own("edges", self.buffers))
         if isinstance(module, Dropout):
             keys = [randomness.key(c.seed, "dropout", n_dropouts) for c in configs]
             rates = [c.regularization.dropout.p for c in configs if c.regularization.dropout]
@@ -72,7 +79,7 @@ class Stack:
             return StackedLayerNorm(own("weight"), own("bias"), module.eps)
         if isinstance(module, nn.BatchNorm1d):
             weight, bias = own("weight"), own("bias")
-            mean, var, count = (own(part, self.buffers) for part in _PARTS[2:])
+            mean, var, count = (own(part, self.buffers) for part in _STATISTICS)
             norms = [c.regularization.batch_norm for c in configs if c.regularization.batch_norm]
             eps = torch.tensor([n.eps for n in norms], dtype=torch.float64, device=self.device)
             momentum = torch.tensor([n.momentum for n in norms], dtype=torch.float64, device=self.device)
@@ -83,10 +90,16 @@ class Stack:
         plain = template.state_dict()
         for p in (*self.parameters, *self.buffers):
             p.value.copy_(plain[p.name])  # normalization and slopes start alike in all networks
+        all_seeds = [config.seed for config in configs]
         for layer in self.layers:
             if isinstance(layer, StackedEmbedding):
-                keys = _keys([config.seed for config in configs], "embedding")
-                layer.weight.value.copy_(draw_embedding(keys, layer.module))
+                layer.weight.value.copy_(draw_embedding(_keys(all_seeds, "embedding"), layer.module))
+            if isinstance(layer, StackedNumbers):
+                layer.weight.value.copy_(draw_units(_keys(all_seeds, "number embedding"), layer.weight.shape))
+            if isinstance(layer, StackedPeriodic):
+                scales = [c.embedding.scale for c in configs if isinstance(c.embedding, Periodic)]
+                (n,), of_each = layer.frequencies.shape, torch.tensor(scales, dtype=torch.float64)[:, None]
+                layer.frequencies.value.copy_(draw_frequencies(_keys(all_seeds, "frequencies"), n, of_each))
         linear = [layer for layer in self.layers if isinstance(layer, StackedLinear)]
         kinds: dict[str, list[int]] = {}
         for m, config in enumerate(configs):
@@ -101,6 +114,14 @@ class Stack:
                 layer.weight.value[members] = drawn[0].to(self.values)
                 if layer.bias is not None:
                     layer.bias.value[members] = drawn[1].to(self.values)
+
+    def fit_edges(self, x: Sequence[Tensor]) -> None:
+        """Give each network the bins of its own training rows, one x a network; nothing where there are no bins."""
+        for layer in self.layers:
+            if isinstance(layer, StackedPiecewiseLinear):
+                distinct = {id(of_one): of_one for of_one in x}
+                found = {i: quantile_edges(one[:, : layer.n], layer.n_encoded) for i, one in distinct.items()}
+                layer.edges.value.copy_(torch.stack([found[id(of_one)] for of_one in x]))
 
     def _allocate(self) -> None:
         n = self.n
@@ -169,7 +190,8 @@ def _keys(seeds: list[int], *purpose: str | int) -> Tensor:
     return torch.tensor([randomness.key(seed, *purpose) for seed in seeds], dtype=torch.int64)
 
 
-_PARTS = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+_PARTS = ("weight", "bias", "frequencies", "edges", *_STATISTICS)
 
 
 def _place(name: str) -> tuple[int, int]:

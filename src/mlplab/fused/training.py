@@ -5,47 +5,28 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mlplab.fused import state
 from mlplab.fused.group_data import StackedBatches, StackedPart
 from mlplab.fused.halving import Halving
 from mlplab.fused.objective import Objective
 from mlplab.fused.plan import Job
+from mlplab.fused.scores import first_bad, metrics
 from mlplab.fused.stack import Context, Stack
+from mlplab.fused.trained import Trained
 from mlplab.fused.updates import Update, Value, spread
 from mlplab.models.build import build
 from mlplab.training import losses, schedulers
+from mlplab.training.calibration import fit_temperature
 from mlplab.training.evaluation import ROWS_AT_ONCE, Scores
 from mlplab.training.history import Diverged, Row, likely_cause
-from mlplab.training.metrics import compute, probabilities
+from mlplab.training.metrics import probabilities
 from mlplab.training.selection import Selection, direction
 from mlplab.training.threads import threads_for
-
-
-@dataclass
-class Trained:
-    """What became of one job."""
-
-    job: Job
-    selection: Selection
-    plateau: schedulers.Plateau
-    history: list[Row] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)
-    last: dict[str, Tensor] = field(default_factory=dict)
-    optimizer: list[dict[str, Tensor]] = field(default_factory=list)
-    scores: dict[str, Scores] = field(default_factory=dict)
-    diverged: Diverged | None = None
-    seconds: float = 0.0
-    rungs: dict[int, float] = field(default_factory=dict)
-    pruned: bool = False
-
-    def __post_init__(self) -> None:
-        self.schedule = self.job.config.scheduler.model_dump_json()
-
 
 VALUES_AT_ONCE = 1 << 24
 """Activations of one layer that scoring holds at a time, of all networks together."""
@@ -59,6 +40,9 @@ class FusedTraining:
     Args:
         report: told after each epoch (epochs done, networks left, best monitored value so far).
         halving: stops networks that are behind.
+
+    Attributes:
+        epochs: epochs that are done, in `seconds`.
     """
 
     def __init__(
@@ -70,9 +54,14 @@ class FusedTraining:
         n_inputs = prepared.parts["train"].x[:1].flatten(1).shape[1]
         with torch.random.fork_rng(devices=[]):
             template = build(
-                config, n_inputs, losses.n_outputs(config.loss.name, prepared.n_classes), prepared.categories
+                config,
+                n_inputs,
+                losses.n_outputs(config.loss.name, prepared.n_classes),
+                prepared.categories,
+                prepared.n_numbers,
             )
         self.stack = Stack(template, [job.config for job in jobs], device, self.dtype)  # type: ignore[arg-type]
+        self.stack.fit_edges([job.prepared.parts["train"].x for job in jobs])
         self.update = Update(self.stack, [job.config.optimizer for job in jobs])
         self.objective = Objective(self.stack, jobs)
         self.train = StackedPart.stack([job.prepared.parts["train"] for job in jobs], device)
@@ -91,11 +80,20 @@ class FusedTraining:
         ]
         self.alive = list(self.all)
         self.best = self.stack.snapshot()
+        self.epochs, self.seconds = 0, 0.0
         self._schedules = {t.schedule: t.job.config.scheduler for t in self.all}
         self._moves = any(schedulers.moves_within_epochs(s) for s in self._schedules.values())
         self._factors: dict[str, float] = {}
         self._rates: list[float] = []
         self._rate: Value = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """Everything that a later `restore` needs, copied to the CPU: plain types and tensors."""
+        return state.capture(self)
+
+    def restore(self, kept: dict[str, Any]) -> None:
+        """Go on from what `state` gave between two epochs, in a training of the same jobs that has not run yet."""
+        state.put_back(self, kept)
 
     @torch.no_grad()
     def run(self) -> list[Trained]:
@@ -105,18 +103,20 @@ class FusedTraining:
             return self._run()
 
     def _run(self) -> list[Trained]:
-        started = time.perf_counter()
-        for epoch in range(self.config.trainer.max_epochs):
+        started = time.perf_counter() - self.seconds
+        for epoch in range(self.epochs, self.config.trainer.max_epochs):
+            if not self.alive:
+                break
             rows, finite = self._epoch(epoch)
+            self.seconds = time.perf_counter() - started
             for row in rows:
-                row["seconds"] = time.perf_counter() - started
+                row["seconds"] = self.seconds
             self._take_in(epoch, rows, finite)
+            self.epochs = epoch + 1
             if self.report:
                 found = [t.selection.best for t in self.all if not math.isnan(t.selection.best)]
                 pick = max if self.all[0].selection.mode == "max" else min
                 self.report(epoch + 1, len(self.alive), pick(found, default=math.nan))
-            if not self.alive:
-                break
         self._retire(list(range(len(self.alive))), self.stack.snapshot())
         seconds = time.perf_counter() - started
         for trained in self.all:
@@ -148,7 +148,7 @@ class FusedTraining:
         for m in range(self.stack.n):
             row: Row = {"epoch": epoch, "step": (epoch + 1) * n_batches, "lr": self._rates[m]}
             rows.append(row | {name: values[m] for name, values in columns.items()})
-        return rows, _first_bad(torch.stack([loss for loss, *_ in seen]))
+        return rows, first_bad(torch.stack([loss for loss, *_ in seen]))
 
     def _rate_at(self, step: int, n_batches: int) -> Value:
         """Each network's learning rate at a step, laid out over the flat buffer if they differ."""
@@ -180,13 +180,13 @@ class FusedTraining:
         loss = (per_batch * rows).sum(0) / rows.sum(0)
         padded = any(s[3] is not None for s in seen)
         n_rows = rows.sum(0).long() if padded else None
-        return {"loss": loss.tolist(), **_metrics(logits, y, n_rows)}
+        return {"loss": loss.tolist(), **metrics(logits, y, n_rows)}
 
     def _scores(self, part: StackedPart, logits: Tensor) -> dict[str, list[float]]:
         y = part.y[part.of]
         n_rows = None if part.even else part.n_rows
         real = None if n_rows is None else torch.arange(y.shape[1], device=y.device) < n_rows[:, None]
-        return {"loss": self.objective.data_loss(logits, y, real).tolist(), **_metrics(logits, y, n_rows)}
+        return {"loss": self.objective.data_loss(logits, y, real).tolist(), **metrics(logits, y, n_rows)}
 
     def logits(self, part: StackedPart) -> Tensor:
         """Logits (networks, most rows, n_outputs) in evaluation mode."""
@@ -226,19 +226,19 @@ class FusedTraining:
             self.stack.refresh(self.best, torch.tensor(improved, device=self.stack.device))
         if leaving:
             self._retire(leaving, self.stack.snapshot())
-            self._compact([m for m in range(len(self.alive)) if m not in set(leaving)])
+            self.compact([m for m in range(len(self.alive)) if m not in set(leaving)])
 
     def _retire(self, leaving: list[int], now: list[Tensor]) -> None:
         """Keep what networks that leave the batch came to, and score their best weights on every part."""
         self._score_best(leaving)
-        state = {name: self.stack.views(flat) for name, flat in self.update.state.items()}
+        states = {name: self.stack.views(flat) for name, flat in self.update.state.items()}
         for m in leaving:
             trained = self.alive[m]
             if trained.history:
                 trained.best = self.stack.state(self.best, m)
             trained.last = self.stack.state(now, m)
             trained.optimizer = [
-                {name: views[i][m].to("cpu", copy=True) for name, views in state.items()}
+                {name: views[i][m].to("cpu", copy=True) for name, views in states.items()}
                 for i in range(len(self.stack.parameters))
             ]
 
@@ -247,8 +247,11 @@ class FusedTraining:
         now = self.stack.snapshot()
         self.stack.restore(self.best)
         parts = {"train": self.train, **({"val": self.val} if self.val is not None else {}), "test": self.test}
+        temperatures = self._temperatures(leaving)
         for name, part in parts.items():
             logits = self.logits(part)
+            if temperatures is not None:
+                logits = logits / temperatures
             columns = self._scores(part, logits)
             probs = probabilities(logits).cpu()
             for m in leaving:
@@ -258,43 +261,29 @@ class FusedTraining:
                     self.alive[m].scores[name] = Scores(metrics, probs[m, :n_rows].clone())
         self.stack.restore(now)
 
-    def _compact(self, keep: list[int]) -> None:
+    def _temperatures(self, leaving: list[int]) -> Tensor | None:
+        """What each network's logits are divided by, (networks, 1, 1), where calibration asks for it."""
+        if self.config.calibration.name == "none" or self.val is None:
+            return None
+        logits = self.logits(self.val)
+        found = torch.ones(self.stack.n, 1, 1, dtype=logits.dtype, device=logits.device)
+        for m in leaving:
+            val = self.alive[m].job.prepared.parts["val"]
+            temperature = fit_temperature(logits[m, : len(val)], val.y.to(logits.device))
+            found[m], self.alive[m].temperature = temperature, temperature
+        return found
+
+    def compact(self, keep: list[int]) -> None:
+        """Leave only some of the networks that are in the batch."""
         self.alive = [self.alive[m] for m in keep]
         if not keep:
             return
         which = torch.tensor(keep, device=self.stack.device)
         self.best = [copy[which] for copy in self.best]
-        state = self.stack.compact(which, list(self.update.state.values()))
-        self.update.compact(keep, state)
+        self.update.compact(keep, self.stack.compact(which, list(self.update.state.values())))
         self.objective.compact(keep)
         self.train = self.train.compact(which)
         self.batches.compact(which, self.train)
         self.val = self.val.compact(which) if self.val is not None else None
         self.test = self.test.compact(which)
         self._rates = []
-
-
-def _metrics(logits: Tensor, y: Tensor, n_rows: Tensor | None) -> dict[str, list[float]]:
-    """Metrics of each network over its real rows; padding, if any, may stand anywhere only in the last batch."""
-    if n_rows is None:
-        return {name: v.tolist() for name, v in compute(probabilities(logits), y).items()}
-    found: dict[str, list[float]] = {}
-    for n in n_rows.unique().tolist():
-        which = (n_rows == n).nonzero().squeeze(1)
-        for name, values in compute(probabilities(logits[which, :n]), y[which, :n]).items():
-            column = found.setdefault(name, [math.nan] * len(n_rows))
-            for m, value in zip(which.tolist(), values.tolist(), strict=True):
-                column[m] = value
-    return found
-
-
-def _first_bad(per_batch: Tensor) -> list[tuple[int, list[float]] | None]:
-    """First step of the epoch whose loss is not finite, with the losses before it, of each network."""
-    finite = per_batch.isfinite()
-    if bool(finite.all()):
-        return [None] * per_batch.shape[1]
-    found: list[tuple[int, list[float]] | None] = []
-    for m in range(per_batch.shape[1]):
-        bad = (~finite[:, m]).nonzero()
-        found.append((int(bad[0]), per_batch[: int(bad[0]), m].tolist()) if len(bad) else None)
-    return found

@@ -14,9 +14,6 @@ from mlplab.fused.stack import Stack
 
 Value = float | Tensor
 
-FUSED = ("sgd", "momentum", "nesterov", "rmsprop", "adagrad", "adam", "adamw")
-"""Optimizers with a stacked form; the others need a state or a search that is one network's own."""
-
 
 class Update:
     """The update of one kind of optimizer.

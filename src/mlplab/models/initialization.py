@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from mlplab import randomness
+from mlplab.models.embedding import NumberEmbedding, PeriodicEmbedding
 from mlplab.models.layers import CategoryEmbedding
+from mlplab.models.packed import Heads, PackedLinear, PackedMLP
 from mlplab.randomness import Key
 
 RELU_FAMILY = ("relu", "leaky_relu", "elu", "gelu", "silu", "mish", "softplus", "prelu")
@@ -22,19 +24,49 @@ def initialize(network: nn.Module, settings: Any, activation: Any, seed: int) ->
         settings: settings of the group `initialization`.
         activation: settings of the group `activation`, which `auto` and `he` follow.
     """
-    linear = [m for m in network.modules() if isinstance(m, nn.Linear)]
+    linear = [m for m in network.modules() if isinstance(m, nn.Linear | Heads)]
     for i, layer in enumerate(linear):
-        address = randomness.key(seed, "weight", i), randomness.key(seed, "bias", i)
-        weight, bias = draw(settings, activation, address, layer.out_features, layer.in_features, i == len(linear) - 1)
+        weights, biases = (head_keys(seed, what, i, layer) for what in ("weight", "bias"))
+        is_output = i == len(linear) - 1
+        weight, bias = draw(settings, activation, (weights, biases), layer.out_features, layer.in_features, is_output)
         with torch.no_grad():
-            layer.weight.copy_(weight)
-            if layer.bias is not None:
-                layer.bias.copy_(bias)
+            layer.weight.copy_(weight.view_as(layer.weight))
+            if layer.bias is not None:  # members that share a layer's weights begin with the same biases
+                layer.bias.view(-1, bias.numel()).copy_(bias.reshape(-1))
+    if isinstance(network, PackedMLP):
+        with torch.no_grad():
+            first = next(layer for layer in linear if isinstance(layer, PackedLinear))
+            first.before.copy_(draw_signs(randomness.key(seed, "signs"), network.size, network.columns()).flatten())
 
-    for embedding in network.modules():
-        if isinstance(embedding, CategoryEmbedding):
-            with torch.no_grad():
-                embedding.weight.copy_(draw_embedding(randomness.key(seed, "embedding"), embedding))
+    for module in network.modules():
+        with torch.no_grad():
+            if isinstance(module, CategoryEmbedding):
+                module.weight.copy_(draw_embedding(randomness.key(seed, "embedding"), module))
+            if isinstance(module, NumberEmbedding):
+                module.weight.copy_(draw_units(randomness.key(seed, "number embedding"), tuple(module.weight.shape)))
+            if isinstance(module, PeriodicEmbedding):
+                n, of_frequencies = len(module.frequencies), randomness.key(seed, "frequencies")
+                module.frequencies.copy_(draw_frequencies(of_frequencies, n, module.scale))
+
+
+def head_keys(seed: int, what: str, i: int, layer: nn.Module) -> Key:
+    """Address of the i-th linear layer's draws; of members' own output layers several, the first that of a network
+    without members."""
+    if not isinstance(layer, Heads):
+        return randomness.key(seed, what, i)
+    keys = [randomness.key(seed, what, i), *(randomness.key(seed, what, i, m) for m in range(1, layer.size))]
+    return torch.tensor(keys, dtype=torch.int64)
+
+
+def draw_signs(address: Key, size: int, columns: Tensor) -> Tensor:
+    """Scales (members, inputs) of 1 or -1, by which members begin to differ: one for each member and feature, float64.
+
+    Args:
+        columns: which feature each input comes from (`PackedMLP.columns`).
+    """
+    n = int(columns.max()) + 1
+    signs = torch.where(randomness.uniform(address, (size, n)) < 0.5, -1.0, 1.0).double()
+    return signs[..., columns]
 
 
 def draw_embedding(address: Key, embedding: CategoryEmbedding) -> Tensor:
@@ -43,6 +75,18 @@ def draw_embedding(address: Key, embedding: CategoryEmbedding) -> Tensor:
     vectors = randomness.normal(address, tuple(embedding.weight.shape)).div_(math.sqrt(embedding.width))
     vectors[..., embedding.offsets.cpu(), :] = 0
     return vectors
+
+
+def draw_units(address: Key, shape: tuple[int, ...]) -> Tensor:
+    """Weights (units, n_in) of columns' own layers, float64, uniform in +-1/sqrt(n_in); with keys of several networks,
+    a leading dimension. Their biases start at 0."""
+    bound = 1 / math.sqrt(shape[-1])
+    return randomness.uniform(address, shape).mul_(2 * bound).sub_(bound)
+
+
+def draw_frequencies(address: Key, n: int, scale: float | Tensor) -> Tensor:
+    """Frequencies (n,), float64, normal; with keys and scales of several networks, a leading dimension."""
+    return randomness.normal(address, (n,)).mul_(scale)
 
 
 def draw(

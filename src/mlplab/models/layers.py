@@ -73,6 +73,10 @@ class CategoryEmbedding(nn.Module):
         rows = x[:, self.n_numbers :].long() + self.offsets
         return torch.cat([x[:, : self.n_numbers], self.weight[rows].flatten(1)], 1)
 
+    def columns(self, of: Tensor) -> Tensor:
+        """Which feature each output comes from, given that of each input."""
+        return torch.cat([of[: self.n_numbers], of[self.n_numbers :].repeat_interleave(self.width)])
+
     def extra_repr(self) -> str:
         return f"{len(self.weight)} vectors of {self.width}"
 
@@ -91,12 +95,12 @@ class Dropout(nn.Module):
         self.p, self.address, self.clock = p, address, clock
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (batch, width) in and out."""
+        """Shape (batch, width), or (batch, members, width), in and out."""
         if not self.training or self.p == 0:
             return x
-        address = randomness.at(self.address, self.clock.step)
-        kept = randomness.keep(address, len(x), x.shape[1], self.p, self.clock.first_row, x.device, x.dtype)
-        return x * kept.mul_(1 / (1 - self.p))
+        address, units = randomness.at(self.address, self.clock.step), x[0].numel()
+        kept = randomness.keep(address, len(x), units, self.p, self.clock.first_row, x.device, x.dtype)
+        return x * kept.mul_(1 / (1 - self.p)).view_as(x)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

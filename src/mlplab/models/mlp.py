@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 from torch import Tensor, nn
 
 from mlplab import randomness
 from mlplab.config.training import Regularization
-from mlplab.models.layers import CategoryEmbedding, Clock, Dropout, activation
+from mlplab.models.layers import Clock, Dropout, activation
 
 
 class Linear(nn.Linear):
@@ -26,7 +29,8 @@ class MLP(nn.Module):
         act: settings of the activation.
         regularization: its dropout, batch_norm and layer_norm shape the network.
         seed: addresses the dropout masks.
-        embedding: of categories, or None; the first layer.
+        embeddings: the first layers, of numbers and of categories; each knows its `n_out`.
+        hidden, output: build a layer's weights, from (n_in, n_out, bias).
     """
 
     def __init__(
@@ -38,15 +42,17 @@ class MLP(nn.Module):
         act: object,
         regularization: Regularization,
         seed: int,
-        embedding: CategoryEmbedding | None = None,
+        embeddings: Sequence[Any] = (),
+        hidden: Callable[[int, int, bool], nn.Module] = Linear,
+        output: Callable[[int, int, bool], nn.Module] = Linear,
     ) -> None:
         super().__init__()
         self.clock = Clock()
-        layers: list[nn.Module] = [] if embedding is None else [embedding]
-        n_in = n_features if embedding is None else embedding.n_out
+        layers: list[nn.Module] = [*embeddings]
+        n_in = embeddings[-1].n_out if embeddings else n_features
         for i, width in enumerate(widths):
             # batch normalization takes any bias away again: its gradient would be nothing but rounding
-            layers.append(Linear(n_in, width, bias and not regularization.batch_norm))
+            layers.append(hidden(n_in, width, bias and not regularization.batch_norm))
             if norm := regularization.batch_norm:
                 layers.append(nn.BatchNorm1d(width, norm.eps, norm.momentum))
             if layer_norm := regularization.layer_norm:
@@ -55,7 +61,7 @@ class MLP(nn.Module):
             if dropout := regularization.dropout:
                 layers.append(Dropout(dropout.p, randomness.key(seed, "dropout", i), self.clock))
             n_in = width
-        layers.append(Linear(n_in, n_outputs, bias))
+        layers.append(output(n_in, n_outputs, bias))
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,21 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as arrow
 
-_WHITE, _DIGITS = r"[\t\n\v\f\r ]*", "[0-9]+"  # spelt out: Python's \s and \d mean more than Arrow's
-FORMULA = rf"^{_WHITE}[=+\-@]"
-NUMBER = rf"^{_WHITE}[+\-]?({_DIGITS}\.?[0-9]*|\.{_DIGITS})([eE][+\-]?{_DIGITS})?{_WHITE}$"
-
-
-def text_cell(text: str) -> str:
-    """A text that a spreadsheet shows and does not execute: one that begins with =, +, - or @ gets a ' in front.
-
-    Numbers stay as they are: -1 is harmless.
-    """
-    return f"'{text}" if re.search(FORMULA, text) and not re.search(NUMBER, text) else text
+from mlplab.reports.tables import FORMULA, NUMBER, text_cell
 
 
 def text_cells(column: Any) -> Any:
-    """The same for a column of texts; others stay as they are."""
+    """`tables.text_cell` for a column of texts; others stay as they are."""
     kind = column.type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         return column

@@ -12,7 +12,7 @@ import numpy as np
 
 from mlplab.reports.comparison import Cell, Comparison, shown
 from mlplab.reports.figures import FAINT, GRID, INK, PALETTE
-from mlplab.reports.tables import read_csv
+from mlplab.reports.tables import read_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -171,9 +171,7 @@ def learning_curves(comparison: Comparison) -> Figure | None:
 
 
 def _curve(path: Any, metric: str) -> np.ndarray:
-    if not path.is_file():
-        return np.empty(0)
-    values = np.array([float(row.get(metric) or "nan") for row in read_csv(path)])
+    values = np.array((read_numbers(path, metric) or []) if path.is_file() else [])
     return values[np.isfinite(values)]
 
 

@@ -6,11 +6,10 @@ Drawing time is mostly text and artists: the layout is fixed by hand, and what c
 from __future__ import annotations
 
 import io
-import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,11 +25,14 @@ Bools = NDArray[np.bool_]
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4FBF", "#666666")
 """Class colours, told apart by colour-blind readers too (Okabe and Ito's, with a violet and a grey)."""
 INK, FAINT, GRID = "#222222", "#777777", "#E4E4E4"
-SHADES = ("#FFFFFF", "#BFD9EA", PALETTE[0], "#003A5C")
-MANY = 10  # with more classes than this, figures summarize instead of naming each class
+SHADES, MANY = (
+    ("#FFFFFF", "#BFD9EA", PALETTE[0], "#003A5C"),
+    10,
+)  # with more classes than this, figures summarize instead of naming each class
 
 _LEGEND: dict[str, Any] = {"fontsize": 9, "edgecolor": "none", "framealpha": 0.85}
 _SIZE, _BOX = (6.4, 5.0), (0.1, 0.12, 0.86, 0.8)
+_DRAWN: WeakKeyDictionary[Figure, bytes] = WeakKeyDictionary()
 _DASHES, _MARKERS = ("-", "--", ":", "-."), ("o", "s", "^", "D")
 
 
@@ -202,7 +204,9 @@ def decision_boundary(
 
 
 def png(figure: Figure) -> bytes:
-    """The figure as the bytes of a PNG file."""
+    """The figure as the bytes of a PNG file; drawn once, however often it is asked for."""
+    if (known := _DRAWN.get(figure)) is not None:
+        return known
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
@@ -211,15 +215,7 @@ def png(figure: Figure) -> bytes:
         warnings.filterwarnings("ignore", "Glyph")  # a class name in a script that the font lacks shows as boxes
         canvas.draw()
     Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(buffer, "PNG", compress_level=3)
-    return buffer.getvalue()
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write the figure as PNG, under a temporary name first so that no reader finds half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_bytes(png(figure))
-    partial.replace(path)
+    return _DRAWN.setdefault(figure, buffer.getvalue())
 
 
 def _counts(scores: Floats, positive: Bools) -> tuple[Ints, Ints]:

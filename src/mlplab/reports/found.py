@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from mlplab.config.base import SettingError
+from mlplab.runs import read_result
 
 REPEATS = ("seed", "data.fold", "data.split_seed")
 """Settings that repeat an experiment instead of changing it."""
@@ -98,10 +100,10 @@ def _read(folder: Path) -> Run | Missing:
     if not path.is_file():
         return Missing(folder, "missing", "no result.json: killed, or still running")
     try:
-        values = json.loads(path.read_bytes())
+        values = read_result(folder).values
         status = values["status"]
-    except (ValueError, KeyError, TypeError) as error:
-        return Missing(folder, "damaged", f"result.json cannot be read ({error})")
+    except SettingError as error:
+        return Missing(folder, "damaged", str(error).removeprefix(f"{folder}/"))
     if status == "pruned":
         return Missing(folder, status, _stopped(values))
     if status not in ("completed", "diverged"):

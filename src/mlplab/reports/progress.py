@@ -53,6 +53,12 @@ class ProgressBar:
         self._drawn = time.monotonic()
         self._bar.update(self._task, completed=completed, text=self._text, refresh=True)
 
+    def at(self, done: int, total: int) -> None:
+        """Move to an epoch of a training whose length shows as it goes."""
+        if done == total or time.monotonic() - self._drawn >= REFRESH_SECONDS:
+            self._bar.update(self._task, total=total)
+            self._draw(done)
+
     def close(self) -> None:
         """Leave the bar as it stands."""
         self._bar.stop()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mlplab.data.schema import Schema
-from mlplab.runs import write_atomic
+from mlplab.reports.tables import write_csv
 
 
 def write_misclassified(
@@ -32,13 +31,12 @@ def write_misclassified(
     predicted = probs.argmax(1)
     wrong = np.flatnonzero(predicted != targets)
     wrong = wrong[np.argsort(-probs[wrong, predicted[wrong]], kind="stable")]
-    buffer = io.StringIO()
-    table = csv.writer(buffer)
     names = schema.raw_names if schema is not None and raw is not None else []
-    table.writerow(["row", "true", "predicted", *(f"p({c})" for c in class_names), *names])
-    for i in wrong:
+
+    def row(i: Any) -> list[object]:
         values = schema.words(raw[rows[i]]) if schema is not None and raw is not None else []
         shares = [f"{p:.6f}" for p in probs[i]]
-        table.writerow([rows[i], class_names[targets[i]], class_names[predicted[i]], *shares, *values])
-    write_atomic(path, buffer.getvalue().encode())
+        return [rows[i], class_names[targets[i]], class_names[predicted[i]], *shares, *values]
+
+    write_csv(path, ["row", "true", "predicted", *(f"p({c})" for c in class_names), *names], map(row, wrong))
     return len(wrong)

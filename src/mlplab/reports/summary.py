@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mlplab.reports.tables import read_csv, show_table
+from mlplab.reports.tables import read_csv, read_numbers, show_table
 from mlplab.reports.verdict import judge
 from mlplab.runs import Result, RunFolder
 
@@ -29,14 +29,18 @@ def show(result: Result) -> None:
         console.print(f"[bold red]{result.status}[/]: {values['failure']['message']}", highlight=False)
     paths = RunFolder(result.folder)
     if paths.first_step.is_file():
-        numbers = read_csv(paths.first_step)
-        rows = [(n["stage"], n["name"], n["formula"], float(n["value"])) for n in numbers]
-        show_table("The first step, by hand", ("stage", "name", "formula", "value"), rows, words=3)
+        try:
+            numbers = read_csv(paths.first_step)
+            rows = [(n["stage"], n["name"], n["formula"].removeprefix("'"), float(n["value"])) for n in numbers]
+            show_table("The first step, by hand", ("stage", "name", "formula", "value"), rows, words=3)
+        except (ValueError, KeyError, TypeError):
+            print(f"{paths.first_step} is damaged and not shown")
     if result.metrics:
         show_scores(_title(result), result.metrics, values["data"]["rows"])
-        history = read_csv(paths.metrics) if paths.metrics.is_file() else []
-        losses = [float(row["train/loss"] or "nan") for row in history]
-        verdict = judge(result.metrics, values["data"]["rows"], len(values["data"]["classes"]), losses)
+        losses = read_numbers(paths.metrics, "train/loss") if paths.metrics.is_file() else []
+        if losses is None:
+            print(f"{paths.metrics} is damaged: what it says of the course of the loss is left out")
+        verdict = judge(result.metrics, values["data"]["rows"], len(values["data"]["classes"]), losses or [])
         if verdict and result.status == "completed":
             console.print(str(verdict), highlight=False, markup=False)
     console.print(f"{_speed(result)}{result.folder}", highlight=False, soft_wrap=True)

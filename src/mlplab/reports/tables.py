@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -47,12 +48,25 @@ def _text(value: object) -> str:
     return "" if value is None else escape(str(value))
 
 
+_WHITE, _DIGITS = r"[\t\n\v\f\r ]*", "[0-9]+"  # spelt out: Python's \s and \d mean more than Arrow's
+FORMULA = rf"^{_WHITE}[=+\-@]"
+NUMBER = rf"^{_WHITE}[+\-]?({_DIGITS}\.?[0-9]*|\.{_DIGITS})([eE][+\-]?{_DIGITS})?{_WHITE}$"
+
+
+def text_cell(text: str) -> str:
+    """A text that a spreadsheet shows and does not execute: one that begins with =, +, - or @ gets a ' in front.
+
+    Numbers stay as they are: -1 is harmless.
+    """
+    return f"'{text}" if re.search(FORMULA, text) and not re.search(NUMBER, text) else text
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a table as CSV, floats in full."""
+    """Write a table as CSV, floats in full, with no cell that a spreadsheet would take for a formula."""
     buffer = io.StringIO()
     table = csv.writer(buffer)
-    table.writerow(header)
-    table.writerows(rows)
+    for row in (header, *rows):
+        table.writerow([text_cell(value) if isinstance(value, str) else value for value in row])
     write_atomic(path, buffer.getvalue().encode())
 
 
@@ -60,3 +74,11 @@ def read_csv(path: Path) -> list[dict[str, str]]:
     """The rows of a CSV file, each by its header's names."""
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def read_numbers(path: Path, name: str) -> list[float] | None:
+    """A column of a CSV file, NaN where a cell is empty; None where the file is damaged or has no such column."""
+    try:
+        return [float(row[name] or "nan") for row in read_csv(path)]
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
+        return None

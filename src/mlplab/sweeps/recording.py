@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor
 
 from mlplab import record, runs
-from mlplab.fused.training import FusedTraining, Trained
+from mlplab.fused.trained import Trained
+from mlplab.fused.training import FusedTraining
 from mlplab.reports.events import cut
 from mlplab.training import checkpoints, losses
 from mlplab.training.history import Fitted, MetricsFile
@@ -43,7 +45,7 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
         best_epoch=trained.selection.best_epoch,
         seconds=trained.seconds,
         rows_seen=min(len(training.batches) * training.batches.size, n_rows) * len(history),
-        n_parameters=sum(v.numel() for name, v in trained.last.items() if _is_parameter(name)),
+        n_parameters=sum(math.prod(p.shape) for p in training.stack.parameters),
         device=training.stack.device.type,
         class_weights=losses.class_weights(config.loss, prepared.parts["train"].y, prepared.n_classes),
         diverged=trained.diverged,
@@ -52,7 +54,7 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
     if history:
         n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
         epoch, value = fitted.best_epoch, trained.selection.best
-        best = checkpoints.best_content(config, prepared, trained.best, n_outputs, epoch, value)
+        best = checkpoints.best_content(config, prepared, trained.best, n_outputs, epoch, value, trained.temperature)
         checkpoints.save(best, paths.best)
     if config.logger.name != "none" and history:
         file = MetricsFile(paths.metrics)
@@ -73,10 +75,6 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
     writing = time.perf_counter() - started
     values["seconds"] = {"total": trained.seconds + writing, "fit": trained.seconds, "test": 0.0}
     return runs.write_result(job.folder, values)
-
-
-def _is_parameter(name: str) -> bool:
-    return name.endswith(("weight", "bias"))
 
 
 def _last(trained: Trained, events: dict[str, int]) -> dict[str, Any]:

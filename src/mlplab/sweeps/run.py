@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +15,23 @@ import torch
 
 from mlplab import record, runs
 from mlplab.config import Config, SettingError
-from mlplab.config.network import CustomModel
+from mlplab.config.fusable import alone_because
 from mlplab.data.prepared import Prepared, prepare
+from mlplab.fused.chunks import chunk_size, out_of_memory
 from mlplab.fused.halving import Halving
-from mlplab.fused.plan import Group, Job, alone_because, plan
-from mlplab.fused.training import FusedTraining, Trained
+from mlplab.fused.plan import Group, Job, plan
+from mlplab.fused.trained import Trained
+from mlplab.fused.training import FusedTraining
 from mlplab.models.build import dtype_of
 from mlplab.signals import Interrupted, interruptible
 from mlplab.sweeps import recording
 from mlplab.sweeps.bar import Bar
+from mlplab.sweeps.unfinished import Unfinished
 from mlplab.sweeps.workers import run_in_workers
 from mlplab.training import devices
 from mlplab.training.checks import check_fits
 
 Outcome = runs.Result | Exception
-
-CACHE_BYTES = 4 << 20
-"""Parameters, gradients and optimizer state of one chunk on a CPU: about what its second-level caches hold."""
-MOST_IN_CHUNK = 4096
 
 
 Tell = Callable[[str, dict[int, Any]], None]
@@ -165,13 +162,19 @@ class _Batch:
                 waiting = rest
                 continue
             self.tell("begin", {job.number: None for job in missing})
-            began = time.time()
+            unfinished = Unfinished(chunk, bar.report)
             try:
                 # finished jobs of a chunk train along, unrecorded: the last bits depend on whom a network is with
-                training = FusedTraining(chunk, device, bar.report, copy.deepcopy(self.halving))
+                training = FusedTraining(chunk, device, unfinished.after_epoch, copy.deepcopy(self.halving))
+                unfinished.begin(training)
+                began = time.time() - training.seconds
                 results = training.run()
                 self.halving = training.halving  # a chunk that was begun in vain has not been seen
+            except Interrupted:
+                unfinished.write()
+                raise
             except Exception as error:
+                unfinished.remove()
                 if out_of_memory(error) and len(chunk) > 1:
                     size = len(chunk) // 2  # and again with half as many
                     print(f"{len(chunk)} networks at once do not fit the memory: trying {size}", flush=True)
@@ -185,6 +188,7 @@ class _Batch:
             with runs.flushed_together():
                 numbers = {job.number for job in missing}
                 self._end({t.job.number: _write(t, training, began) for t in results if t.job.number in numbers})
+            unfinished.remove()
             bar.chunk_done(len(chunk))
             waiting, retried = rest, False
 
@@ -217,28 +221,6 @@ def _refused(folder: Path, error: SettingError) -> SettingError:
     return error
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU or the machine had too little memory; a CPU's allocator says so in a plain RuntimeError."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def chunk_size(group: Group, device: torch.device) -> int:
-    """Networks to train at once: what fits the caches of a CPU, or half of a GPU's free memory."""
-    config, prepared = group.jobs[0].config, group.jobs[0].prepared
-    if isinstance(config.model, CustomModel):
-        return 1
-    widths = [math.prod(prepared.parts["train"].x.shape[1:]), *config.model.widths, prepared.n_classes]
-    n_parameters = sum((a + 1) * b for a, b in pairwise(widths))
-    size = config.data.batch_size
-    rows = len(prepared.parts["train"]) if size == "full" else min(size, len(prepared.parts["train"]))
-    bytes_each = dtype_of(config).itemsize * (4 * n_parameters + 3 * rows * sum(widths))
-    if device.type == "cuda":
-        evaluated = 8192 * sum(widths) * dtype_of(config).itemsize
-        room = torch.cuda.mem_get_info(device)[0] // 2
-        return max(1, min(MOST_IN_CHUNK, room // (bytes_each + evaluated)))
-    return max(1, min(MOST_IN_CHUNK, CACHE_BYTES // bytes_each))
-
-
 def _run_alone(config: Config, folder: Path) -> Outcome:
     from mlplab.experiment import run  # imports Lightning, which a wholly fused sweep does without
 
@@ -256,9 +238,9 @@ def _left(folder: Path) -> dict[str, Any] | None:
     from mlplab.training import checkpoints
 
     paths = runs.RunFolder(folder)
-    if not paths.last.is_file() or (paths.result.is_file() and runs.read_result(folder).status == "failed"):
-        return None
     try:
+        if paths.result.is_file() and runs.read_result(folder).status == "failed":
+            return None
         return checkpoints.load(paths.last)
     except SettingError:
         return None

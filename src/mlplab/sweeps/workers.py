@@ -45,6 +45,7 @@ class _Pool:
         self.outcomes: list[Any] = [None] * len(configs)
         self.context = multiprocessing.get_context("spawn")  # torch's threads do not survive a fork
         self.running: dict[Connection, _Worker] = {}
+        self.retried: set[int] = set()
 
     def start(self, part: list[int]) -> None:
         """A process for some jobs."""
@@ -90,10 +91,12 @@ class _Pool:
         how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with status {code}"
         lost = [i for i in worker.part if self.outcomes[i] is None]
         guilty = [i for i in lost if i in worker.training] or lost
-        for i in guilty:
+        again = {i for i in guilty if self.configs[i].on_error == "retry"} - self.retried
+        self.retried |= again
+        for i in set(guilty) - again:
             error = WorkerDied(f"the process that trained it {how}")
             self.outcomes[i] = failed(self.configs[i], self.folders[i], error)
-        if len(guilty) < len(lost):  # finished jobs go along: the others train with whom they would have trained
+        if again or len(guilty) < len(lost):  # finished jobs go along, for the others to train with
             self.start([i for i in worker.part if not isinstance(self.outcomes[i], Exception)])
 
     def kill(self) -> None:

@@ -10,6 +10,7 @@ import io
 import json
 import math
 import sys
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,14 +39,44 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         SettingError: the file is missing, damaged, or holds what could run code.
     """
+    folder = path.parent.parent
     if not path.is_file():
-        raise SettingError(f"{path} does not exist; is {path.parent.parent} a run folder, and did its run get so far?")
+        if path.name == "best.ckpt" and whole(path.with_name("last.ckpt")):
+            raise SettingError(f"{path} does not exist; {_instead(path)}")
+        raise SettingError(f"{path} does not exist; is {folder} a run folder, and did its run get so far?")
     try:
+        _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         return _unpack(json.loads(content["packed"]), content["tensors"]) if "packed" in content else content
     except Exception as error:
         why = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise SettingError(f"{path} is damaged or not a checkpoint of mlplab ({why}); train again") from None
+        raise SettingError(f"{path} is damaged or not a checkpoint of mlplab ({why}); {_instead(path)}") from None
+
+
+def _check_sums(path: Path) -> None:
+    """Hold each record of torch's archive against its own checksum, which torch.load leaves aside."""
+    if zipfile.is_zipfile(path):  # what is none, torch.load refuses
+        with zipfile.ZipFile(path) as archive:
+            if (name := archive.testzip()) is not None:
+                raise ValueError(f"its record {name} has changed since it was written")
+
+
+def whole(path: Path) -> bool:
+    """Whether a checkpoint is there and is what was written."""
+    try:
+        _check_sums(path)
+        return zipfile.is_zipfile(path)
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError):
+        return False
+
+
+def _instead(path: Path) -> str:
+    """What can still be done without a checkpoint."""
+    if path.name == "best.ckpt" and whole(path.with_name("last.ckpt")):
+        return f"python src/train.py resume={path.parent.parent} writes it anew from last.ckpt"
+    if path.name == "last.ckpt" and whole(path.with_name("best.ckpt")):
+        return "evaluate, predict and export still work from best.ckpt; to train on, train again"
+    return "train again"
 
 
 def save_last(content: dict[str, Any], path: Path) -> None:
@@ -79,9 +110,19 @@ def _unpack(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
 
 
 def best_content(
-    config: Config, prepared: Prepared, network: dict[str, torch.Tensor], n_outputs: int, epoch: int, value: float
+    config: Config,
+    prepared: Prepared,
+    network: dict[str, torch.Tensor],
+    n_outputs: int,
+    epoch: int,
+    value: float,
+    temperature: float | None = None,
 ) -> dict[str, Any]:
-    """What evaluate, predict and export need, and nothing else."""
+    """What evaluate, predict and export need, and nothing else.
+
+    Args:
+        temperature: what the network's logits are divided by, if calibration asks for it.
+    """
     return {
         "format": FORMAT,
         "config": config.model_dump(),
@@ -95,6 +136,7 @@ def best_content(
         "fingerprint": prepared.fingerprint,
         "epoch": epoch,
         "value": value,
+        "temperature": temperature,
     }
 
 

@@ -10,7 +10,8 @@ def check_fits(config: Config, prepared: Prepared) -> None:
     """Refuse settings that the prepared data contradict.
 
     Raises:
-        SettingError: the loss does not fit the number of classes, or early stopping has nothing to watch.
+        SettingError: the loss does not fit the number of classes, early stopping has nothing to watch, an embedding no
+            numbers.
     """
     try:
         check_loss(config, prepared.n_classes)
@@ -20,6 +21,10 @@ def check_fits(config: Config, prepared: Prepared) -> None:
         raise SettingError(
             "regularization=early_stopping watches the validation part, and data.split leaves none; "
             "use data.split=[0.6,0.2,0.2] or leave it out"
+        )
+    if config.embedding.name != "none" and not prepared.n_numbers:
+        raise SettingError(
+            f"embedding={config.embedding.name} is for numeric columns, and the data have none; use embedding=none"
         )
     rows, size = len(prepared.parts["train"]), config.data.batch_size
     if config.regularization.batch_norm and not config.trainer.overfit:

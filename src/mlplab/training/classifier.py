@@ -113,13 +113,15 @@ class Classifier(L.LightningModule):
         if self._plain_targets:
             logits = self._forward(x)
             wide = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
-            loss = F.cross_entropy(wide, batch.y, label_smoothing=smoothing.epsilon if smoothing else 0.0)
+            epsilon = smoothing.epsilon if smoothing else 0.0
+            loss = F.cross_entropy(wide.flatten(0, -2), of_members(batch.y, logits), label_smoothing=epsilon)
         else:
             x, targets = self._targets(x, batch, step)
             logits = self._forward(x)
-            loss = self.loss(logits, targets, smoothing)
+            loss = self.loss(logits.flatten(0, -2), of_members(targets, logits), smoothing)
         if len(self.seen) == batch_idx:  # lbfgs looks at further points of the same batch
-            self.seen.append((loss.detach(), logits.detach(), batch.y))
+            told = logits.detach()
+            self.seen.append((loss.detach(), self.network.answer(told) if told.ndim == 3 else told, batch.y))  # type: ignore[operator]
         total = loss + losses.penalty(self._weights, self._l1, self._l2)
         return total if batch.share == 1 else total * batch.share
 
@@ -216,6 +218,12 @@ class Classifier(L.LightningModule):
         if batch.x.device == device:
             return batch
         return batch._replace(x=batch.x.to(device, non_blocking=True), y=batch.y.to(device, non_blocking=True))
+
+
+def of_members(targets: Tensor, logits: Tensor) -> Tensor:
+    """Targets (batch, ...) once for each member of logits (batch, members, n_outputs): the mean over all of their rows
+    is the mean of the members' losses. Those of a network without members, (batch, n_outputs), as they are."""
+    return targets if logits.ndim == 2 else targets.repeat_interleave(logits.shape[1], 0)
 
 
 def _gathered(local: Tensor) -> Tensor:

@@ -76,9 +76,10 @@ def with_precision(config: Config, device: str, prepared: Prepared) -> Config:
     precision: int | str = 32
     if device == "cpu" and isinstance(config.model, Mlp) and config.optimizer.name != "lbfgs":
         batch = rows if config.data.batch_size == "full" else min(config.data.batch_size, rows)
-        sizes = [prepared.n_features, *config.model.widths, n_outputs(config.loss.name, prepared.n_classes)]
+        n_inputs = prepared.n_features + prepared.n_numbers * config.embedding.width
+        sizes = [n_inputs, *config.model.widths, n_outputs(config.loss.name, prepared.n_classes)]
         # a multiplication and an addition for each weight and row, in forward and twice in backward
-        operations = 6 * batch * sum(n_in * n_out for n_in, n_out in pairwise(sizes))
+        operations = 6 * batch * config.ensemble.packed * sum(n_in * n_out for n_in, n_out in pairwise(sizes))
         if operations >= BF16_PAYS_FROM and cpu_multiplies_bf16():
             precision = "bf16-mixed"
             log.info("accelerator.precision=auto: bf16-mixed, for %.0f million operations a step", operations / 1e6)

@@ -19,6 +19,7 @@ from mlplab.config import Config
 from mlplab.data.batches import Batches, Blocks, Streamed
 from mlplab.data.prepared import Prepared
 from mlplab.models.build import build
+from mlplab.models.embedding import fit_edges
 from mlplab.runs import RunFolder
 from mlplab.signals import Interrupted
 from mlplab.training import checkpoints, devices, losses
@@ -53,7 +54,8 @@ def fit(
     rank, world, main = _place(config)
     train = prepared.parts["train"]
     n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
-    network = build(config, _n_inputs(prepared), n_outputs, prepared.categories)
+    network = build(config, _n_inputs(prepared), n_outputs, prepared.categories, prepared.n_numbers)
+    fit_edges(network, train.x)
     monitor = config.trainer.monitor if len(prepared.parts["val"]) else None
     workers = devices.workers(config.data, train, device)
     if device != "cpu" and world == 1 and workers is None:
@@ -97,7 +99,7 @@ def fit(
     classifier.after_step = epochs.on_step
     diverged: Diverged | None = None
     n_parameters = sum(p.numel() for p in network.parameters())
-    with quiet_lightning(), threads_for(n_parameters * batches.batch_size):
+    with quiet_lightning(), threads_for(n_parameters * batches.batch_size * config.ensemble.packed):
         trainer = make_trainer(config, device, epochs, in_blocks)
         batches.epoch = lambda: trainer.current_epoch
         seconds = epochs.history[-1]["seconds"] if epochs.history else 0.0

@@ -13,6 +13,7 @@ from mlplab.config.tools import GradientCheck
 from mlplab.data.batches import Batch, Batches
 from mlplab.data.prepared import Prepared
 from mlplab.models.build import build
+from mlplab.models.embedding import NumberEmbedding, fit_edges
 from mlplab.training import losses
 from mlplab.training.classifier import Classifier
 
@@ -49,7 +50,12 @@ def check_gradients(config: Config, prepared: Prepared, how: GradientCheck) -> l
     """
     n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
     train = prepared.parts["train"]
-    network = build(config, train.x[:1].flatten(1).shape[1], n_outputs).double()
+    n_inputs = train.x[:1].flatten(1).shape[1]
+    network = build(config, n_inputs, n_outputs, prepared.categories, prepared.n_numbers).double()
+    fit_edges(network, train.x)
+    for module in network.modules():
+        if isinstance(module, NumberEmbedding):  # a number at its first edge stands at ReLU's corner: no derivative
+            nn.init.constant_(module.bias, 0.1)
     batch = next(iter(Batches(train, min(how.rows, len(train)), config.seed)))
     weights = losses.class_weights(config.loss, train.y, prepared.n_classes)
     classifier = Classifier(network, config, prepared.n_classes, weights, 1, train.preprocess)

@@ -41,6 +41,8 @@ class Fitted:
     device: str
     class_weights: Tensor | None
     diverged: Diverged | None
+    n_members: int = 1
+    """Networks of an ensemble that did not diverge."""
     main: bool = True
     """Whether this is the process that writes the record (of several, the first)."""
 
@@ -63,6 +65,12 @@ def likely_cause(config: Config, before: list[float], history: list[Row]) -> str
     if not losses:
         return f"at the first step already: the features or the initial weights are too large, or {rate} is"
     return f"a single step too long: lower {rate}, or add regularization=gradient_clipping"
+
+
+def mean_row(rows: Sequence[Row]) -> Row:
+    """The mean of several networks' rows of one epoch; its number, step and time are those of the longest."""
+    mean = {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
+    return mean | {name: max(row[name] for row in rows) for name in ("epoch", "step", "seconds")}
 
 
 class MetricsFile:

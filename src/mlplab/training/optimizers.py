@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from mlplab.config.base import SettingError
@@ -92,6 +92,11 @@ def restore(
     for group, kept in zip(content["param_groups"], groups or (), strict=groups is not None):
         group.update(kept)
     optimizer.load_state_dict(content)
+    for p in ordered:  # torch has given all but `step` the parameter's number format; NAdam's mu_product has its own
+        for name, kept in of_parameter[p].items():
+            held = optimizer.state[p].get(name)
+            if isinstance(kept, Tensor) and isinstance(held, Tensor) and held.dtype != kept.dtype:
+                optimizer.state[p][name] = kept.to(held.device, copy=True)
 
 
 class Together(Optimizer):

@@ -1,0 +1,52 @@
+"""Settings of the group `portfolio`: several settings that are tried in cross-validation within one run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeInt, PositiveInt
+
+from mlplab.config.base import Settings
+
+PER_SETTING = ("scaling", "encode", "embedding_width")
+"""What a setting of a portfolio may change of `data`: how columns become features, never which rows there are."""
+
+
+class NoPortfolio(Settings):
+    """One network, or one ensemble, with the settings as they are."""
+
+    name: Literal["none"]
+
+
+class TablePortfolio(Settings):
+    """Each setting is trained on every fold of the rows that are not test rows; a blend of the best ones answers."""
+
+    name: Literal["table"]
+    folds: Annotated[int, Field(ge=2, le=20)]
+    """Parts that the rows are cut into; each is predicted by networks that have not seen it."""
+    steps: PositiveInt
+    """Optimizer steps of each network, about: `trainer.max_epochs` and `min_epochs` bound the epochs they come to."""
+    min_epochs: PositiveInt
+    """Epochs at least, on large tables."""
+    choose: Literal["blend", "best"]
+    """`blend`: weights by greedy selection (Caruana et al. 2004). `best`: the first in rank alone."""
+    rounds: PositiveInt
+    """Picks of the greedy selection; a setting may be picked again."""
+    refits: NonNegativeInt
+    """Networks of each chosen setting that are trained on all rows, beside those of its folds."""
+    settings: Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=100)]
+    """Name -> the settings in which it differs from the run's own."""
+
+
+Portfolio = Annotated[NoPortfolio | TablePortfolio, Field(discriminator="name")]
+
+
+def merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A run's settings with those of one of its portfolio; an option with a `name` takes the place of a whole group."""
+    values = dict(base)
+    for key, value in own.items():
+        old = values.get(key)
+        values[key] = (
+            merged(old, value) if isinstance(old, dict) and isinstance(value, dict) and "name" not in value else value
+        )
+    return values

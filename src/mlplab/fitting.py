@@ -1,0 +1,114 @@
+"""Which way a run trains: one network, several that answer together, or a portfolio; and what is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlplab.config import Config
+from mlplab.config.fusable import alone_because
+from mlplab.data.prepared import Prepared
+from mlplab.models.build import members
+from mlplab.models.ensemble import Calibrated, Ensemble
+from mlplab.models.packed import PackedMLP
+from mlplab.portfolio.fit import Chosen, fit_portfolio
+from mlplab.portfolio.show import show_tried, write_tried
+from mlplab.record import objective_of
+from mlplab.reports.progress import ProgressBar
+from mlplab.runs import RunFolder
+from mlplab.training.calibration import calibrated
+from mlplab.training.evaluation import score
+from mlplab.training.history import Fitted
+
+if TYPE_CHECKING:
+    from mlplab.training.epochs import Observer
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A trained run."""
+
+    prepared: Prepared
+    """The data as the network takes it."""
+    fitted: Fitted
+    chosen: Chosen | None = None
+    """How a portfolio chose."""
+
+    def tell(self, values: dict[str, Any], config: Config, folder: Path, progress: bool) -> None:
+        """Add to what result.json says what only several networks have; write and show how they were chosen."""
+        if config.ensemble.size > 1:
+            trained = self.fitted.n_members * config.ensemble.packed
+            alone = self._members_alone(config)
+            values["ensemble"] = {"size": config.ensemble.size, "trained": trained, "members": alone}
+        if self.chosen is None:
+            return
+        values["portfolio"] = self.chosen.record()
+        if self.chosen.tried:
+            values["metrics"]["val"] = {"loss": self.chosen.out_of_fold["log_loss"], **self.chosen.out_of_fold}
+            values["objective"] = objective_of(config, values["metrics"], self.fitted)
+            write_tried(self.chosen, folder)
+            if progress:
+                show_tried(self.chosen)
+
+    def _members_alone(self, config: Config) -> dict[str, dict[str, float]] | None:
+        """Mean over an ensemble's members of what each scores alone, uncalibrated, on every part."""
+        network = self.fitted.network
+        whole = network.network if isinstance(network, Calibrated) else network
+        if not isinstance(whole, Ensemble | PackedMLP) or not self.fitted.history or len(whole.members) == 1:
+            return None
+        found: dict[str, dict[str, float]] = {}
+        n_classes, weights = self.prepared.n_classes, self.fitted.class_weights
+        for name, part in self.prepared.parts.items():
+            if len(part):
+                alone = [score(member, part, config, n_classes, weights).metrics for member in whole.members]
+                found[name] = {metric: sum(a[metric] for a in alone) / len(alone) for metric in alone[0]}
+        return found
+
+
+def epochs_shown(config: Config) -> int:
+    """Epochs that a progress bar counts."""
+    in_turn = config.ensemble.networks > 1 and alone_because(members(config)[0])
+    return config.trainer.max_epochs * (config.ensemble.networks if in_turn else 1)
+
+
+def fit_as_asked(
+    config: Config,
+    prepared: Prepared,
+    device: str,
+    folder: RunFolder,
+    observers: list[Observer],
+    start: dict[str, Any] | None,
+) -> Answer:
+    """Train what the settings ask for; see `training.fit.fit`, `ensemble.fit_ensemble`, `portfolio.fit`."""
+    if config.portfolio.name != "none":
+        bars = [observer for observer in observers if isinstance(observer, ProgressBar)]
+
+        def report(done: int, total: int) -> None:
+            for bar in bars:
+                bar.at(done, total)
+
+        answer = Answer(*fit_portfolio(config, prepared, device, folder, report))
+        _tell_late([observer for observer in observers if observer not in bars], answer.fitted)
+    elif config.ensemble.networks > 1:
+        from mlplab.ensemble import fit_ensemble
+
+        answer = Answer(prepared, fit_ensemble(config, prepared, device, folder, observers))
+    else:
+        from mlplab.training.fit import fit  # Lightning takes two seconds: what the data refuse is told before
+
+        answer = Answer(prepared, fit(config, prepared, device, folder, observers, start))
+    if config.several:
+        for observer in observers:
+            observer.close()
+    fitted = answer.fitted
+    if config.calibration.name == "temperature" and answer.chosen is None and fitted.network and fitted.main:
+        fitted.network = calibrated(fitted.network, config, prepared, folder)
+    return answer
+
+
+def _tell_late(observers: Sequence[Any], fitted: Fitted) -> None:
+    for observer in observers:
+        for row in fitted.history:
+            observer.on_epoch(row, None)

@@ -1,0 +1,120 @@
+"""Trains the networks of a portfolio: one for each setting and fold, as few batched programs as their structures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from mlplab import randomness
+from mlplab.config import Config, setting
+from mlplab.config.portfolio import TablePortfolio
+from mlplab.data.prepared import Prepared, refitted
+from mlplab.data.preprocess import Features
+from mlplab.fused.chunks import chunk_size
+from mlplab.fused.plan import Job, plan
+from mlplab.fused.training import FusedTraining, Trained
+from mlplab.models.build import SEEDS, build, dtype_of
+from mlplab.training import losses
+
+LEAST_ROWS, BATCHES = 16, 8
+"""A batch has an eighth of the rows, but not fewer than 16 and not more than `data.batch_size`."""
+
+Report = Callable[[int, int], None]
+"""Told (epochs done, epochs in all), all groups of networks together."""
+
+
+@dataclass
+class Data:
+    """The rows of a portfolio as its settings see them.
+
+    Args:
+        whole: all rows that are not test rows as `train`.
+    """
+
+    whole: Prepared
+
+    def __post_init__(self) -> None:
+        self._made: dict[tuple[str, str, int | None], Prepared] = {}
+
+    def of(self, config: Config, fold: int | None, folds: np.ndarray) -> Prepared:
+        """Training rows of a fold, with the fold itself as `test`; None: all rows, and nothing to test on."""
+        encode = getattr(config.data, "encode", "onehot")
+        key = (config.data.scaling, encode, fold)
+        if key not in self._made:
+            pool = self.whole.parts["train"].rows
+            inside = np.ones(len(pool), bool) if fold is None else folds != fold
+            rows = {"train": pool[inside], "val": pool[:0], "test": pool[~inside] if fold is not None else pool[:1]}
+            self._made[key] = refitted(self.whole, config.data, rows, dtype_of(config))
+        return self._made[key]
+
+
+def sized(config: Config, portfolio: TablePortfolio, n_rows: int) -> Config:
+    """A setting with the batch size and epochs that suit so many training rows."""
+    most = config.data.batch_size
+    batch = most if most == "full" else min(most, max(LEAST_ROWS, n_rows // BATCHES))
+    per_epoch = 1 if batch == "full" else -(-n_rows // batch)
+    epochs = min(config.trainer.max_epochs, max(portfolio.min_epochs, -(-portfolio.steps // per_epoch)))
+    data = config.data.model_copy(update={"batch_size": batch})
+    return config.model_copy(update={"data": data, "trainer": config.trainer.model_copy(update={"max_epochs": epochs})})
+
+
+def jobs_of(config: Config, name: str, data: Data, folds: np.ndarray, which: Sequence[int | None]) -> list[Job]:
+    """Jobs of one setting: for each entry a fold to leave out, or None for one more network on all rows.
+
+    Networks of one fold have one seed whatever their setting: they share its order of rows and its draws.
+    """
+    portfolio = config.portfolio
+    assert isinstance(portfolio, TablePortfolio)
+    n = len(folds) - len(folds) // portfolio.folds
+    own = sized(setting(config, name), portfolio, n)
+    found: list[Job] = []
+    for place, fold in enumerate(which):
+        purpose = ("refit", place) if fold is None else ("fold", fold)
+        seed = randomness.key(config.seed, *purpose) & SEEDS
+        prepared = data.of(own, fold, folds)
+        found.append(Job(own.model_copy(update={"seed": seed}), Path(), prepared, len(found)))
+    return found
+
+
+def train(jobs: Sequence[Job], device: torch.device, report: Report) -> list[Trained]:
+    """What became of each job, in their order."""
+    numbered = [Job(job.config, job.folder, job.prepared, i) for i, job in enumerate(jobs)]
+    groups, alone = plan(numbered)
+    assert not alone, alone[0][1]
+    chunks = []
+    for group in groups:
+        size = max(chunk_size(group, device), AT_LEAST)
+        n_chunks = -(-len(group.jobs) // size)
+        chunks += [group.jobs[i::n_chunks] for i in range(n_chunks)]
+    total, done = sum(chunk[0].config.trainer.max_epochs for chunk in chunks), 0
+    results: dict[int, Trained] = {}
+    for chunk in chunks:
+        before = done
+
+        def told(epochs: int, left: int, best: float, before: int = before) -> None:
+            report(before + epochs, total)
+
+        for trained in FusedTraining(chunk, device, told).run():
+            results[trained.job.number] = trained
+        done += chunk[0].config.trainer.max_epochs
+    return [results[i] for i in range(len(jobs))]
+
+
+AT_LEAST = 40
+"""Networks of a chunk, if there are so many: fewer spend more on the steps' own cost than the caches save."""
+
+
+def network_of(trained: Trained) -> nn.Module:
+    """The plain network of a job, with its last weights, in evaluation mode."""
+    config, prepared = trained.job.config, trained.job.prepared
+    features = prepared.preprocess
+    assert isinstance(features, Features)
+    n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
+    network = build(config, features.n_features, n_outputs, prepared.categories, prepared.n_numbers)
+    network.load_state_dict(trained.best)
+    return network.eval()
