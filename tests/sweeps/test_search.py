@@ -167,8 +167,11 @@ def test_a_search_that_cannot_be_is_refused(arguments: list[str], message: str, 
 
 
 @pytest.mark.slow
-def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
-    arguments = (*SEARCH, "hydra.sweeper.n_trials=9", "hydra.sweeper.batch_size=3", RATE, "hydra.sweep.dir=found")
+@pytest.mark.parametrize("choice", [("tpe", RATE), ("grid", "optimizer.lr=range(1,10)")], ids=["tpe", "grid"])
+def test_a_killed_search_goes_on_where_it_was(choice: tuple[str, str], tmp_path: Path) -> None:
+    sampler = f"hydra.sweeper.sampler={choice[0]}"
+    batches = ("hydra.sweeper.n_trials=9", "hydra.sweeper.batch_size=3")
+    arguments = (*SEARCH, "trainer.max_epochs=40", sampler, *batches, choice[1], "hydra.sweep.dir=found")
     line = [sys.executable, str(ROOT / "src" / "train.py"), *arguments]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(line, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as process:
@@ -176,7 +179,10 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
         for told in process.stdout:
             if told.startswith("trial 3 of 9"):
                 break
-        time.sleep(0.05)
+        for _ in range(1000):  # its next jobs have begun
+            if (tmp_path / "found" / "3").exists():
+                break
+            time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     before = [trial.params for trial in study(tmp_path / "found").trials if trial.state.name == "COMPLETE"]
     assert 3 <= len(before) < 9
@@ -187,6 +193,9 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(complete) == 9
     assert [trial.params for trial in complete[: len(before)]] == before
     assert len({trial.params["optimizer.lr"] for trial in complete}) == 9, "no draw twice"
+    jobs = json.loads((tmp_path / "found" / "jobs.json").read_text()).values()
+    assert len(jobs) == 9, "the jobs that were killed have gone on in their folders"
+    assert all((tmp_path / "found" / job["folder"] / "result.json").is_file() for job in jobs)
 
 
 @pytest.mark.slow

@@ -74,7 +74,7 @@ def _grid(optuna: Any, of: dict[str, list[Any]], seed: int | None) -> Any:
         def after_trial(self, *_: Any) -> None:
             """The original stops `Study.optimize` at the grid's end; asked and told, there is none to stop."""
 
-    return Grid(of, seed=seed)
+    return Grid(of, seed=seed or 0)  # the seed orders the cells, whose numbers must mean the same when it goes on
 
 
 def values(key: str, distribution: Any) -> list[Any]:
@@ -117,7 +117,7 @@ def open_study(
     if before != directions:
         raise SettingError(f"the study in {folder} is to {' and '.join(before)}, not to {' and '.join(directions)}")
     told = len(study.get_trials(deepcopy=False))
-    if told and settings["seed"] is not None:
+    if told and settings["seed"] is not None and settings["sampler"] != "grid":
         again = settings | {"seed": settings["seed"] + told}
         study.sampler = sampler(optuna, again, space, len(directions))  # no draw twice
     return study
@@ -180,11 +180,15 @@ def _inherit(optuna: Any, study: Any, storage: Any, name: str, space: dict[str, 
 
 
 def bury_the_dead(optuna: Any, study: Any) -> None:
-    """Trials that a process of this machine was at when it was killed are told as failed, and so tried anew."""
+    """Trials that a process of this machine was at when it was killed are told as failed, and asked for again first:
+    their jobs go on where they were."""
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         host, process = trial.user_attrs.get("process", (None, 0))
         if host == socket.gethostname() and not _alive(process):
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            if trial.params:
+                told = {**trial.system_attrs, "fixed_params": trial.params}  # a grid's cell keeps its number
+                study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING, system_attrs=told))
 
 
 def _alive(process: int) -> bool:
