@@ -50,7 +50,7 @@ def show(comparison: Comparison) -> None:
     show_table(f"{comparison.n_runs} runs by {comparison.metric}", head, rows, words=0)
     if len(comparison.cells) > page.SHOWN_ROWS:
         print(f"... and {len(comparison.cells) - page.SHOWN_ROWS} more in comparison.csv")
-    print(page.verdict(comparison))
+    print(page.verdict(comparison), flush=True)  # the pictures take longer than the table
     for lost in comparison.missing[: page.SHOWN_ROWS]:
         print(f"left out: {lost.folder}: {lost.status}: {lost.reason}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,11 @@ def test_a_search_stops_the_worst_tells_it_as_pruned_and_fills_the_room(tmp_path
     pruned = next(name for name, values in found.items() if values["status"] == "pruned")
     told = evaluate(tmp_path / "s" / pruned).metrics
     assert told["test"]["accuracy"] == pytest.approx(found[pruned]["metrics"]["test"]["accuracy"])
+    shutil.copytree(tmp_path / "s" / pruned, tmp_path / "longer")
+    longer = script("train", "resume=longer", cwd=tmp_path)
+    assert longer.returncode == 0, longer.stderr
+    whole = json.loads((tmp_path / "longer" / "result.json").read_text())
+    assert (whole["status"], whole["epochs"]) == ("completed", 9)
     compared = script("compare", "runs=s", "out=out", cwd=tmp_path)
     n = sum(values["status"] == "pruned" for values in found.values())
     assert f"Stopped early by the search: {n}." in compared.stdout

@@ -187,3 +187,45 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(complete) == 9
     assert [trial.params for trial in complete[: len(before)]] == before
     assert len({trial.params["optimizer.lr"] for trial in complete}) == 9, "no draw twice"
+
+
+@pytest.mark.slow
+def test_the_same_search_again_and_a_wider_one_train_only_what_is_new(tmp_path: Path) -> None:
+    arguments = (*SEARCH, "hydra.sweeper.batch_size=4", "hydra.sweep.dir=found")
+    first = (*arguments, "hydra.sweeper.n_trials=8", "model.hidden=8,16", RATE)
+    run = script("train", *first, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "found").glob("*/result.json")}
+    best = (tmp_path / "found" / "optimization_results.yaml").read_text()
+    again = script("train", *first, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "fused" not in again.stdout
+    assert (tmp_path / "found" / "optimization_results.yaml").read_text() == best
+    wider = (*arguments, "hydra.sweeper.n_trials=12", "model.hidden=8,16,32", RATE)
+    run = script("train", *wider, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "trial 12 of 12" in run.stdout
+    found = {path: path.stat().st_mtime_ns for path in (tmp_path / "found").glob("*/result.json")}
+    assert len(found) == 12, "eight are inherited"
+    assert {path: found[path] for path in files} == files
+    again = script("train", *wider, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "fused" not in again.stdout
+
+
+@pytest.mark.slow
+def test_a_wider_grid_of_a_search_trains_only_its_new_cells(tmp_path: Path) -> None:
+    arguments = (*SEARCH, "hydra.sweeper.sampler=grid", "hydra.sweep.dir=found")
+    run = script("train", *arguments, "optimizer.lr=0.01,0.03", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "found").glob("*/result.json")}
+    assert len(files) == 2
+    wider = script("train", *arguments, "optimizer.lr=0.01,0.03,0.1", "model.hidden=8,16", cwd=tmp_path)
+    assert wider.returncode == 0, wider.stderr
+    again = script("train", *arguments, "optimizer.lr=0.01,0.03,0.1", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    found = {path: path.stat().st_mtime_ns for path in (tmp_path / "found").glob("*/result.json")}
+    assert {path: found[path] for path in files} == files
+    settings = [json.loads(path.read_text())["settings"] for path in found]
+    cells = sorted((values["optimizer"]["lr"], str(values["model"]["hidden"])) for values in settings)
+    assert cells == sorted((lr, hidden) for lr in (0.01, 0.03, 0.1) for hidden in ("16", "8", "[32, 32]"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 from pathlib import Path
@@ -93,6 +94,9 @@ def open_study(
 ) -> Any:
     """The study of this name in its storage, new or gone on with.
 
+    Optuna refuses other choices of a setting in one study. A search with other ones gets a study of its own in the
+    same storage, with the trials of the earlier ones that fit.
+
     Raises:
         SettingError: the storage cannot be used, or holds a study with other directions.
     """
@@ -102,13 +106,12 @@ def open_study(
         if storage is None:
             backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
             storage = optuna.storages.JournalStorage(backend)
-        study = optuna.create_study(
-            storage=storage,
-            study_name=settings["study_name"],
-            sampler=made,
-            directions=directions,
-            load_if_exists=True,
-        )
+        study = _create(optuna, storage, settings["study_name"], made, directions)
+        if not _fits(optuna, study, space, whole=settings["sampler"] == "grid"):
+            digest = hashlib.sha256(repr(sorted(space.items())).encode()).hexdigest()[:8]
+            study = _create(optuna, storage, f"{settings['study_name']}_{digest}", made, directions)
+            if settings["sampler"] != "grid":  # a grid asks for its old cells again, and finds them trained
+                _inherit(optuna, study, storage, settings["study_name"], space)
     except Exception as error:
         where = settings["storage"] or folder / "study.journal"
         raise SettingError(f"the study's storage {where} cannot be used: {str(error).splitlines()[0]}") from None
@@ -120,6 +123,44 @@ def open_study(
         again = settings | {"seed": settings["seed"] + told}
         study.sampler = sampler(optuna, again, space, len(directions))  # no draw twice
     return study
+
+
+def _create(optuna: Any, storage: Any, name: str, made: Any, directions: list[str]) -> Any:
+    return optuna.create_study(
+        storage=storage, study_name=name, sampler=made, directions=directions, load_if_exists=True
+    )
+
+
+def _fits(optuna: Any, study: Any, space: dict[str, Any], whole: bool) -> bool:
+    """Whether trials of this space can be added to a study; `whole`: whether it is the very same space."""
+    for trial in study.get_trials(deepcopy=False):
+        if whole and trial.distributions and trial.distributions != space:
+            return False
+        for key, before in trial.distributions.items():
+            if key in space:
+                try:
+                    optuna.distributions.check_distribution_compatibility(before, space[key])
+                except ValueError:
+                    return False
+    return True
+
+
+def _inherit(optuna: Any, study: Any, storage: Any, name: str, space: dict[str, Any]) -> None:
+    """Give a new study the trials of the earlier ones of its name whose settings are in its space."""
+    if study.get_trials(deepcopy=False):
+        return
+    for earlier in optuna.get_all_study_names(storage):
+        if earlier == study.study_name or not (earlier == name or earlier.startswith(f"{name}_")):
+            continue
+        for trial in optuna.load_study(study_name=earlier, storage=storage).get_trials(deepcopy=False):
+            if trial.state not in (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED):
+                continue
+            if trial.params.keys() == space.keys() and all(
+                of._contains(of.to_internal_repr(trial.params[key])) for key, of in space.items()
+            ):
+                copied = {"state": trial.state, "values": trial.values, "params": trial.params}
+                attributes = {"user_attrs": trial.user_attrs, "intermediate_values": trial.intermediate_values}
+                study.add_trial(optuna.trial.create_trial(**copied, **attributes, distributions=space))
 
 
 def bury_the_dead(optuna: Any, study: Any) -> None:

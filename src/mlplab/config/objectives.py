@@ -4,7 +4,7 @@ from __future__ import annotations
 
 METRICS = ("loss", "accuracy", "balanced_accuracy", "precision", "recall", "f1", "auroc", "log_loss", "ece")
 COSTS = ("parameters", "seconds")
-SMALLER_IS_BETTER = ("loss", "log_loss", "ece", *COSTS)
+SMALLER_IS_BETTER = ("loss", "log_loss", "ece")
 
 
 def listed(objective: str | list[str]) -> list[str]:
@@ -19,7 +19,7 @@ def named(objective: str) -> str:
 
 def minimised(objective: str) -> bool:
     """Whether small values are good: those of losses and costs, and what has a minus in front."""
-    return objective.startswith("-") or objective.rpartition("/")[2] in SMALLER_IS_BETTER
+    return objective.startswith("-") or objective.rpartition("/")[2] in (*SMALLER_IS_BETTER, *COSTS)
 
 
 def check(objectives: list[str]) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mlplab.config.base import SettingError
 from mlplab.config.images import DigitsImages, Emnist, OfficialImages
+from mlplab.data.bundled import bundled
 from mlplab.data.folder import read_folder
 
 
@@ -105,11 +106,9 @@ _FILES = {
 
 def digits(settings: DigitsImages) -> Images:
     """scikit-learn's digits; their 17 grey levels are spread over 0 to 255."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    x = torch.from_numpy(np.round(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
-    return Images(x, bunch.target.astype(np.int64), [str(n) for n in bunch.target_names], None)
+    x, y, _, classes = bundled("digits")
+    images = np.round(x * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    return Images(torch.from_numpy(images), y, classes, None)
 
 
 def folder(settings: Any) -> Images:

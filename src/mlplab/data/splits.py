@@ -8,6 +8,7 @@ from mlplab import randomness
 from mlplab.config.base import SettingError
 from mlplab.config.data import DataSettings
 from mlplab.config.images import OfficialImages
+from mlplab.data.shuffles import fold_rows, train_test_rows
 
 
 def split(y: np.ndarray, class_names: list[str], settings: DataSettings) -> dict[str, np.ndarray]:
@@ -23,30 +24,21 @@ def split(y: np.ndarray, class_names: list[str], settings: DataSettings) -> dict
     Raises:
         SettingError: a class has too few rows to be in every part.
     """
-    from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
-
     train_share, val_share, test_share = settings.fractions
     _enough_rows(y, class_names, settings, n_parts=2 + (val_share > 0))
     seed = settings.split_seed
-    rows = np.arange(len(y))
+    among = y if settings.stratified else None
     try:
         if settings.folds is not None and settings.fold is not None:
-            kind = StratifiedKFold if settings.stratified else KFold
-            folds = kind(settings.folds, shuffle=True, random_state=seed)
-            rest, test = list(folds.split(rows, y))[settings.fold]
+            rest, test = fold_rows(len(y), settings.folds, settings.fold, seed, among)
         else:
-            rest, test = train_test_split(
-                rows, test_size=test_share, random_state=seed, stratify=y if settings.stratified else None
-            )
-        train, val = rest, rows[:0]
+            rest, test = train_test_rows(len(y), test_share, seed, among)
+        train, val = rest, rest[:0]
         if val_share > 0:
-            train, val = train_test_split(
-                rest,
-                test_size=val_share / (train_share + val_share),
-                random_state=seed,
-                stratify=y[rest] if settings.stratified else None,
-            )
-    except ValueError as error:  # too few rows for this split: scikit-learn says which number is too small
+            share = val_share / (train_share + val_share)
+            of_rest = train_test_rows(len(rest), share, seed, None if among is None else y[rest])
+            train, val = (rest[rows] for rows in of_rest)
+    except ValueError as error:  # too few rows for this split
         raise SettingError(f"data.split={settings.split} cannot be made from {len(y)} rows: {error}") from None
     return {"train": train, "val": val, "test": test}
 
@@ -77,10 +69,7 @@ def official_split(y: np.ndarray, n_test: int, settings: DataSettings) -> dict[s
 
 
 def _drawn(y: np.ndarray, n: int, settings: DataSettings) -> np.ndarray:
-    """n row numbers by addressed draws; stratified gives each class its share, rounded by largest remainders.
-
-    scikit-learn would do it too, at the price of importing it: half a second and 50 MB.
-    """
+    """n row numbers by addressed draws; stratified gives each class its share, rounded by largest remainders."""
     order = randomness.permutation(randomness.key(settings.split_seed, "validation"), len(y)).numpy()
     if not settings.stratified:
         return order[:n]

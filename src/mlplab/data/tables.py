@@ -10,6 +10,7 @@ import numpy as np
 
 from mlplab.config.base import SettingError
 from mlplab.config.data import CustomData, DataSettings, Spirals, Synthetic, Xor
+from mlplab.data.bundled import bundled
 from mlplab.dotted import locate
 
 
@@ -29,11 +30,7 @@ class Table:
 
 def _bundled(name: str) -> Callable[[Any], Table]:
     def load(settings: Any) -> Table:
-        from sklearn import datasets
-
-        bunch = getattr(datasets, f"load_{name}")()
-        names = [str(n) for n in bunch.feature_names]
-        return Table(bunch.data.astype(np.float64), bunch.target, names, [str(n) for n in bunch.target_names])
+        return Table(*bundled(name))
 
     return load
 

@@ -105,8 +105,8 @@ def train(jobs: Sequence[Job], device: torch.device, report: Report) -> list[Tra
     return [results[i] for i in range(len(jobs))]
 
 
-AT_LEAST = 16
-"""Networks of a chunk: fewer of these widths spend more on the steps' own cost than the caches save."""
+AT_LEAST = 40
+"""Networks of a chunk, if there are so many: fewer spend more on the steps' own cost than the caches save."""
 
 
 def network_of(trained: Trained) -> nn.Module:

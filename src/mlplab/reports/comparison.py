@@ -13,6 +13,7 @@ from typing import Any
 
 from mlplab.config.objectives import SMALLER_IS_BETTER, named
 from mlplab.reports.found import REPEATS, ComparisonError, Missing, Run
+from mlplab.reports.student import critical, two_sided
 
 LEVEL = 0.05
 """Differences whose Holm-corrected p-value is above are ties."""
@@ -49,9 +50,7 @@ class Cell:
         n = len(self.scores)
         if n < 2:
             return math.nan
-        from scipy.special import stdtrit
-
-        return float(stdtrit(n - 1, 0.975)) * self.sd / math.sqrt(n)
+        return critical(n - 1) * self.sd / math.sqrt(n)
 
     def mean_of(self, metric: str) -> float:
         """Mean of another metric; NaN where no run has it."""
@@ -202,10 +201,7 @@ def paired_p(one: Cell, other: Cell) -> float | None:
     folds = one.runs[0].settings.get("data.folds")
     several = len({run.settings.get("data.fold") for run in one.runs}) > 1
     overlap = 1 / (folds - 1) if folds and several else 0.0
-    from scipy.special import stdtr
-
-    t = mean / (spread * math.sqrt(1 / n + overlap))
-    return float(2 * stdtr(n - 1, -abs(t)))
+    return two_sided(mean / (spread * math.sqrt(1 / n + overlap)), n - 1)
 
 
 def shown(value: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,10 @@ from mlplab.runs import read_result
 
 REPEATS = ("seed", "data.fold", "data.split_seed")
 """Settings that repeat an experiment instead of changing it."""
+
+
+INSIDE = (".hydra", "checkpoints", "figures")
+"""Folders of a run, in which no other runs are."""
 
 
 class ComparisonError(ValueError):
@@ -73,9 +78,17 @@ def find(places: Iterable[Path]) -> tuple[list[Run], list[Missing]]:
 
 
 def _run_folders(place: Path) -> set[Path]:
-    found = {path.parent for path in place.rglob("result.json")}
-    started = {path.parent for path in place.rglob(".hydra") if path.is_dir()}
-    return found | {folder for folder in started if not any(folder in other.parents for other in found)}
+    """Folders with a result, and those where a run was begun; a sweep's own folder is none of them."""
+    found, started, above = set(), set(), set()
+    for folder, inside, files in os.walk(place):
+        if "result.json" in files:
+            found.add(folder)
+            while (folder := folder.rpartition(os.sep)[0]) and folder not in above:
+                above.add(folder)
+        elif ".hydra" in inside:
+            started.add(folder)
+        inside[:] = [name for name in inside if name not in INSIDE]
+    return {Path(folder) for folder in found | (started - above)}
 
 
 def _natural(folder: Path) -> tuple[Any, ...]:

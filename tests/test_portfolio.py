@@ -1,0 +1,215 @@
+"""A portfolio is judged on rows that its networks have not seen, answers as one run, and keeps no row from training."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from data.people import HEADER, people
+from scripts.command import refusal, script
+from scripts.killed import assert_same_training, kill_during
+
+from mlplab.compose import load_config
+from mlplab.config import SettingError, setting
+from mlplab.config.tools import Export, Predict
+from mlplab.data.prepared import prepare
+from mlplab.evaluate import evaluate, load
+from mlplab.experiment import run
+from mlplab.export import export
+from mlplab.models.ensemble import Blend, Calibrated
+from mlplab.portfolio.blend import folds_of, greedy_weights, log_loss
+from mlplab.portfolio.fit import pooled
+from mlplab.portfolio.networks import Data, jobs_of, sized
+from mlplab.predict import predict
+from mlplab.reports.tables import write_csv
+from mlplab.runs import Result
+
+QUICK = ("experiment=table_best", "model.hidden=8", "trainer.max_epochs=3", "portfolio.refits=1", "accelerator=cpu")
+
+
+@pytest.fixture(scope="module")
+def wine(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return run(load_config(*QUICK), tmp_path_factory.mktemp("portfolio") / "wine")
+
+
+def test_a_blend_is_never_worse_than_its_best_setting_where_it_was_chosen() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 200)
+    probs = [rng.dirichlet((1, 1, 1), 200) + 0.6 * np.eye(3)[y] * rng.random((200, 1)) for _ in range(6)]
+    probs = [p / p.sum(1, keepdims=True) for p in probs]
+    weights = greedy_weights(probs, y, rounds=50)
+    assert weights.sum() == pytest.approx(1)
+    assert (weights >= 0).all()
+    blended = log_loss(sum(w * p for w, p in zip(weights, probs, strict=True)), y)
+    assert blended < min(log_loss(p, y) for p in probs)
+    # near the best of all weights, which are convex to find
+    logits = torch.zeros(6, dtype=torch.float64, requires_grad=True)
+    of_true = torch.tensor(np.stack([p[np.arange(200), y] for p in probs]))
+    optimizer = torch.optim.LBFGS([logits], max_iter=200)
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = -(logits.softmax(0) @ of_true).log().mean()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    assert blended == pytest.approx(float(loss().detach()), abs=2e-3)
+
+
+def test_one_setting_that_is_right_takes_all() -> None:
+    y = np.array([0, 1, 1, 0])
+    right, wrong = np.eye(2)[y] * 0.98 + 0.01, np.full((4, 2), 0.5)
+    assert greedy_weights([wrong, right, wrong], y, 20).tolist() == [0, 1, 0]
+
+
+def test_folds_deal_each_class_out_evenly() -> None:
+    y = np.random.default_rng(1).choice(4, 203, p=[0.5, 0.3, 0.15, 0.05])
+    order = np.random.default_rng(2).permutation(203)
+    fold = folds_of(y, 5, order)
+    for label in range(4):
+        counts = np.bincount(fold[y == label], minlength=5)
+        assert counts.max() - counts.min() <= 1
+    assert np.bincount(fold).max() - np.bincount(fold).min() <= 1
+
+
+def test_a_folds_networks_and_scaling_see_none_of_its_rows() -> None:
+    config = pooled(load_config(*QUICK))
+    prepared = prepare(config.data)
+    assert len(prepared.parts["val"]) == 0
+    pool = prepared.parts["train"].rows
+    folds = np.arange(len(pool)) % 5
+    jobs = jobs_of(config, "standard", Data(prepared), folds, range(5))
+    tested = [job.prepared.parts["test"].rows for job in jobs]
+    assert sorted(np.concatenate(tested)) == sorted(pool)
+    for job, held in zip(jobs, tested, strict=True):
+        train = job.prepared.parts["train"].rows
+        assert not set(train) & set(held)
+        assert not set(held) & set(prepared.parts["test"].rows)
+        assert prepared.raw is not None
+        torch.testing.assert_close(job.prepared.preprocess.scaler.center.numpy(), prepared.raw[train].mean(0))
+    on_all = jobs_of(config, "standard", Data(prepared), folds, [None, None])
+    assert [sorted(job.prepared.parts["train"].rows) for job in on_all] == [sorted(pool)] * 2
+    assert len({job.config.seed for job in (*jobs, *on_all)}) == 7
+
+
+def test_sizes_suit_the_rows() -> None:
+    config = load_config("experiment=table_best")
+    for rows, batch in ((60, 16), (800, 100), (30_000, 256)):
+        own = sized(setting(config, "standard"), config.portfolio, rows)
+        assert own.data.batch_size == batch
+        per_epoch = -(-rows // batch)
+        wanted = max(config.portfolio.min_epochs, -(-config.portfolio.steps // per_epoch))
+        assert own.trainer.max_epochs == min(config.trainer.max_epochs, wanted)
+
+
+def test_the_run_is_one_run_and_evaluates_to_its_result(wine: Result) -> None:
+    assert {p.name for p in (wine.folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    loaded = load(wine.folder)
+    assert isinstance(loaded.network, Calibrated)
+    blend = loaded.network.network
+    assert isinstance(blend, Blend)
+    assert float(blend.log_weights.exp().sum()) == pytest.approx(1)
+    told = wine.values["portfolio"]
+    assert told["networks"]["answering"] == len(blend.members)
+    assert sum(t["weight"] for t in told["tried"].values()) == pytest.approx(1)
+    again = evaluate(wine.folder).metrics
+    assert {part: again[part] for part in ("train", "test")} == {p: wine.metrics[p] for p in ("train", "test")}
+    assert wine.objective == wine.metrics["val"]["accuracy"]
+    assert set(told["tried"]) == set(load_config("experiment=table_best").portfolio.settings)
+    with (wine.folder / "portfolio.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["setting"] for row in rows] == list(told["tried"])
+    losses = [float(row["log_loss"]) for row in rows]
+    assert losses == sorted(losses)
+
+
+def test_the_same_seed_gives_the_same_answer(wine: Result, tmp_path: Path) -> None:
+    assert run(load_config(*QUICK), tmp_path / "again").metrics == wine.metrics
+
+
+def test_the_best_setting_alone_is_trained_again_on_all_rows(tmp_path: Path) -> None:
+    settings = ("portfolio.choose=best", "portfolio.refits=3", "calibration=none")
+    result = run(load_config(*QUICK, *settings), tmp_path / "best")
+    told = result.values["portfolio"]
+    best = min(told["tried"], key=lambda name: told["tried"][name]["log_loss"])
+    assert {name: t["weight"] for name, t in told["tried"].items() if t["weight"]} == {best: 1.0}
+    blend = load(result.folder).network
+    assert isinstance(blend, Blend)
+    assert len(blend.members) == 3
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    """Numbers with gaps, categories and dates, one of the settings with learned vectors."""
+    folder = tmp_path_factory.mktemp("mixed")
+    write_csv(folder / "people.csv", HEADER, people(300))
+    own = "+portfolio.settings.vectors={data: {encode: embedding}}"
+    config = load_config(*QUICK, "data=table", f"data.path={folder}/people.csv", own)
+    return run(config, folder / "run")
+
+
+def test_mixed_tables_predict_and_export_what_they_evaluate(mixed: Result, tmp_path: Path) -> None:
+    loaded = load(mixed.folder)
+    raw = loaded.prepared.raw[loaded.prepared.parts["test"].rows]
+    kept = loaded.restored.probabilities(torch.from_numpy(raw))
+    file = tmp_path / "model.onnx"
+    chosen = {"allow_targets": [], "format": "onnx", "overwrite": False, "check_rows": 200, "tolerance": 1e-4}
+    assert export(Export(run=str(mixed.folder), output=str(file), **chosen)).difference < 1e-5  # type: ignore[arg-type]
+    session = onnxruntime.InferenceSession(file)
+    answer = session.run(None, {session.get_inputs()[0].name: raw})[0]
+    torch.testing.assert_close(torch.from_numpy(answer), kept, rtol=1e-4, atol=1e-5)
+    told = predict(
+        Predict(
+            run=str(mixed.folder),
+            input=str(mixed.folder.parent / "people.csv"),
+            output=str(tmp_path / "told.csv"),
+            keep="all",
+            overwrite=False,
+            on_bad_file="error",
+            allow_targets=[],
+        )
+    )
+    assert told.rows == 300
+    assert "vectors" in mixed.values["portfolio"]["tried"]
+
+
+def test_a_portfolio_killed_and_resumed_is_the_one_that_was_not(wine: Result, tmp_path: Path) -> None:
+    settings = (*QUICK, "trainer.max_epochs=60")
+    whole = script("train", *settings, "hydra.run.dir=whole", cwd=tmp_path)
+    assert whole.returncode == 0, whole.stderr
+    assert "chosen: " in whole.stdout
+    kill_during(*settings, "hydra.run.dir=killed", cwd=tmp_path, file="killed/.hydra/config.yaml", after=4)
+    again = script("train", "resume=killed", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert_same_training(tmp_path / "killed", tmp_path / "whole")
+
+
+REFUSED = [
+    (("data=digits_images",), "data=digits_images; use a table"),
+    (("ensemble.size=3",), "portfolio.refits"),
+    (("optimizer=nadam",), "no stacked form"),
+    (("+portfolio.settings.mine={optimizer: {lrr: 0.1}}",), "optimizer.lr"),
+    (("+portfolio.settings.mine={data: {path: x.csv}}",), "is the whole run's"),
+    (("+portfolio.settings.mine={embedding: {name: periodic}}",), "embedding.frequencies"),
+    (("portfolio.folds=1",), "must be at least 2"),
+    (("portfolio.chose=best",), "Did you mean 'portfolio.choose'?"),
+]
+
+
+@pytest.mark.parametrize(("overrides", "told"), REFUSED, ids=str)
+def test_what_cannot_be_is_refused(overrides: tuple[str, ...], told: str) -> None:
+    with pytest.raises(SettingError) as error:
+        load_config("experiment=table_best", *overrides)
+    assert told in str(error.value)
+
+
+def test_a_mistake_in_a_setting_is_one_message(tmp_path: Path) -> None:
+    words = ("experiment=table_best", "+portfolio.settings.mine={model: {hiden: 3}}")
+    message = refusal(script("train", *words, cwd=tmp_path))
+    assert "portfolio.settings.mine" in message
+    assert "model.hidden" in message
