@@ -127,7 +127,7 @@ def test_paths_inside_a_run_folder_do_not_lead_out_of_it(trained: Path, tmp_path
     outside.write_text("precious")
     path = folder / "checkpoints" / "last.ckpt"
     content = checkpoints.load(path)
-    checkpoints.save(content | {"events": {"../outside": 0, "/etc/hostname": 0}}, path)
+    checkpoints.save_last(content | {"events": {"../outside": 0, "/etc/hostname": 0}}, path)
     done = script("train", f"resume={folder}", "trainer.max_epochs=2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert outside.read_text() == "precious"

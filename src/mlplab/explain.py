@@ -27,7 +27,7 @@ from mlplab.reports import explanations, figures
 from mlplab.reports.events import EventFile
 from mlplab.reports.tables import write_csv
 from mlplab.restore import Restored
-from mlplab.runs import RunFolder
+from mlplab.runs import RunFolder, write_atomic
 from mlplab.training.metrics import METRICS, compute
 
 LOWEST, HIGHEST = 0.01, 0.99
@@ -255,6 +255,6 @@ def _write(
     with EventFile(folder) as events:
         for name, figure in drawn.items():
             files.append(paths.figures / f"{name}.png")
-            figures.save(figure, files[-1])
+            write_atomic(files[-1], figures.png(figure))
             events.add_figure(f"explain/{name}", figure, 0)
     return files

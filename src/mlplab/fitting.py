@@ -11,15 +11,12 @@ from mlplab.config import Config
 from mlplab.config.fusable import alone_because
 from mlplab.data.prepared import Prepared
 from mlplab.models.build import members
-from mlplab.models.ensemble import Calibrated, Ensemble
-from mlplab.models.packed import PackedMLP
 from mlplab.portfolio.fit import Chosen, fit_portfolio
 from mlplab.portfolio.show import show_tried, write_tried
 from mlplab.record import objective_of
 from mlplab.reports.progress import ProgressBar
 from mlplab.runs import RunFolder
 from mlplab.training.calibration import calibrated
-from mlplab.training.evaluation import score
 from mlplab.training.history import Fitted
 
 if TYPE_CHECKING:
@@ -37,11 +34,7 @@ class Answer:
     """How a portfolio chose."""
 
     def tell(self, values: dict[str, Any], config: Config, folder: Path, progress: bool) -> None:
-        """Add to what result.json says what only several networks have; write and show how they were chosen."""
-        if config.ensemble.size > 1:
-            trained = self.fitted.n_members * config.ensemble.packed
-            alone = self._members_alone(config)
-            values["ensemble"] = {"size": config.ensemble.size, "trained": trained, "members": alone}
+        """Add to what result.json says how a portfolio chose; write and show it."""
         if self.chosen is None:
             return
         values["portfolio"] = self.chosen.record()
@@ -51,20 +44,6 @@ class Answer:
             write_tried(self.chosen, folder)
             if progress:
                 show_tried(self.chosen)
-
-    def _members_alone(self, config: Config) -> dict[str, dict[str, float]] | None:
-        """Mean over an ensemble's members of what each scores alone, uncalibrated, on every part."""
-        network = self.fitted.network
-        whole = network.network if isinstance(network, Calibrated) else network
-        if not isinstance(whole, Ensemble | PackedMLP) or not self.fitted.history or len(whole.members) == 1:
-            return None
-        found: dict[str, dict[str, float]] = {}
-        n_classes, weights = self.prepared.n_classes, self.fitted.class_weights
-        for name, part in self.prepared.parts.items():
-            if len(part):
-                alone = [score(member, part, config, n_classes, weights).metrics for member in whole.members]
-                found[name] = {metric: sum(a[metric] for a in alone) / len(alone) for metric in alone[0]}
-        return found
 
 
 def epochs_shown(config: Config) -> int:

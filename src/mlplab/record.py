@@ -18,12 +18,14 @@ from mlplab.data.augmentation import addresses, augment
 from mlplab.data.batches import Batches
 from mlplab.data.prepared import Prepared
 from mlplab.models.diagnostics import ROWS_PROBED, dead_units
+from mlplab.models.ensemble import Calibrated, Ensemble
+from mlplab.models.packed import PackedMLP
 from mlplab.reports import figures
 from mlplab.reports.hparams import row_of
 from mlplab.reports.images import SHOWN, Gallery, mistakes, worst_mistakes
 from mlplab.reports.rows import write_misclassified
 from mlplab.reports.tensorboard import Board
-from mlplab.training.evaluation import Scores, probabilities_of
+from mlplab.training.evaluation import Scores, mean_score, probabilities_of
 from mlplab.training.history import Fitted
 from mlplab.training.metrics import confusion_matrix, per_class
 
@@ -69,6 +71,13 @@ def outcome(config: Config, prepared: Prepared, fitted: Fitted, scores: dict[str
             "cause": fitted.diverged.cause,
             "traceback": None,
         }
+    if config.ensemble.size > 1:
+        trained = fitted.n_members * config.ensemble.packed
+        values["ensemble"] = {
+            "size": config.ensemble.size,
+            "trained": trained,
+            "members": alone(config, prepared, fitted),
+        }
     for part in ("val", "test"):
         if part in scores:
             predicted = scores[part].probs.argmax(1)
@@ -76,6 +85,19 @@ def outcome(config: Config, prepared: Prepared, fitted: Fitted, scores: dict[str
             values[f"{part}_confusion_matrix"] = matrix.tolist()
             values[f"{part}_per_class"] = dict(zip(prepared.class_names, per_class(matrix), strict=True))
     return values
+
+
+def alone(config: Config, prepared: Prepared, fitted: Fitted) -> dict[str, dict[str, float]] | None:
+    """Mean over an ensemble's members of what each scores alone, uncalibrated, on every part."""
+    whole = fitted.network.network if isinstance(fitted.network, Calibrated) else fitted.network
+    networks = list(whole.members) if isinstance(whole, Ensemble | PackedMLP) and fitted.history else []
+    if len(networks) < 2:
+        return None
+    return {
+        name: mean_score(networks, part, config, prepared.n_classes, fitted.class_weights)
+        for name, part in prepared.parts.items()
+        if len(part)
+    }
 
 
 def objective_of(
@@ -190,7 +212,7 @@ def write_end(
             worst = worst_mistakes(targets, probs)
             drawn["misclassified"] = mistakes(test.x[worst].numpy(), targets[worst], probs[worst], names)
     for name, figure in drawn.items():
-        figures.save(figure, paths.figures / f"{name}.png")
+        runs.write_atomic(paths.figures / f"{name}.png", figures.png(figure))
     if board:
         if fitted.network is not None:
             board.graph(fitted.network)

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
@@ -150,18 +150,22 @@ def write_atomic(path: Path, content: bytes) -> None:
 @contextlib.contextmanager
 def written_whole(path: Path) -> Iterator[BinaryIO]:
     """A file to write to that gets its name when all is written; after an error nothing of it is left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    # of this process and thread alone; what a killed one left under the same name is written over
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
-        os.fchmod(handle, 0o666 & ~_umask())  # mkstemp's own mode would hide the record from one's colleagues
-        with os.fdopen(handle, "wb") as file:
+        file = temporary.open("wb")
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = temporary.open("wb")
+    try:
+        with file:
             yield file
             if _flush_each.get():
                 file.flush()
                 os.fsync(file.fileno())
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
 
 
@@ -181,13 +185,6 @@ def remove_torn(folder: Path) -> None:
     """Remove what a killed `write_atomic` left beside the files of a run folder."""
     for path in folder.rglob(".*.part"):
         path.unlink(missing_ok=True)
-
-
-@cache
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def write_result(folder: Path, values: Mapping[str, Any]) -> Result:

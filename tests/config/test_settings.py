@@ -129,7 +129,7 @@ def leaves(values: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for name, value in values.items():
         if isinstance(value, dict):
             yield from leaves(value, f"{prefix}{name}.")
-        elif name not in ("name", "target") and (value is not None or prefix[:-1] not in SETS):
+        elif name not in ("name", "target") and (value is not None or prefix[:-1].rpartition(".")[2] not in SETS):
             yield prefix + name
 
 

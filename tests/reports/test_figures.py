@@ -1,3 +1,4 @@
+import io
 import re
 import subprocess
 import sys
@@ -271,12 +272,11 @@ def test_class_names_of_every_kind_are_drawn_without_a_warning() -> None:
         assert all(len(text) < 60 for text in texts(figure))
 
 
-def test_save_writes_the_picture_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "deep" / "curves.png"
-    for _ in range(2):
-        figures.save(figures.learning_curves({"train/loss": [2.0, 1.0]}), path)
-    assert [file.name for file in path.parent.iterdir()] == ["curves.png"]
-    with Image.open(path) as image:
+def test_a_picture_is_drawn_once(tmp_path: Path) -> None:
+    figure = figures.learning_curves({"train/loss": [2.0, 1.0]})
+    drawn = figures.png(figure)
+    assert figures.png(figure) is drawn
+    with Image.open(io.BytesIO(drawn)) as image:
         assert image.size == (480, 420)
         assert len(image.getcolors(1 << 20) or ()) > 10
 

@@ -179,7 +179,7 @@ def test_a_plain_sweep_runs_every_job(tmp_path: Path) -> None:
     settings = set()
     for job in jobs:
         assert result(job)["status"] == "completed"
-        config = torch.load(job / "checkpoints" / "best.ckpt", weights_only=True)["config"]
+        config = checkpoints.load(job / "checkpoints" / "best.ckpt")["config"]
         settings.add((config["optimizer"]["name"], config["optimizer"]["lr"]))
         assert not (job / "figures").exists(), "a sweep's jobs draw no pictures unless asked"
     assert settings == {(o, lr) for o in ("adam", "sgd") for lr in (0.1, 0.01)}

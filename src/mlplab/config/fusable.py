@@ -30,8 +30,6 @@ def alone_because(config: Any) -> str | None:
         return "trainer.compile, trainer.detect_anomaly and trainer.show_first_step look at one network"
     if getattr(config.logger, "in_sweeps", False):
         return "logger.in_sweeps=true draws one network while it trains"
-    if config.ensemble.name == "packed":
-        return "ensemble=packed has no stacked form"
     if config.ensemble.networks > 1:
         return "ensemble.size trains a batch of its own"
     if config.portfolio.name != "none":

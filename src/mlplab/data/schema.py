@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ class Schema:
 
     def plain(self) -> dict[str, Any]:
         """Plain types, for a checkpoint or JSON."""
-        return asdict(self)
+        return vars(self) | {"columns": [vars(column) for column in self.columns]}
 
     @classmethod
     def of_plain(cls, values: Mapping[str, Any]) -> Schema:

@@ -30,12 +30,14 @@ def chunk_size(group: Group, device: torch.device) -> int:
     units = n_numbers * embedding.width
     widths = [math.prod(prepared.parts["train"].x.shape[1:]) + units, *config.model.widths, prepared.n_classes]
     n_parameters = sum((a + 1) * b for a, b in pairwise(widths)) + units * (embedding.encoded + 1)
+    packed = config.ensemble.packed  # members of a network, each with scales of its own
+    n_parameters += (packed > 1) * 3 * packed * sum(widths)
     size = config.data.batch_size
     rows = len(prepared.parts["train"]) if size == "full" else min(size, len(prepared.parts["train"]))
-    values = 3 * rows * sum(widths) + rows * n_numbers * embedding.encoded
+    values = 3 * rows * packed * sum(widths) + rows * n_numbers * embedding.encoded
     bytes_each = dtype_of(config).itemsize * (4 * n_parameters + values)
     if device.type == "cuda":
-        evaluated = 8192 * sum(widths) * dtype_of(config).itemsize
+        evaluated = 8192 * packed * sum(widths) * dtype_of(config).itemsize
         room = torch.cuda.mem_get_info(device)[0] // 2
         return max(1, min(MOST_IN_CHUNK, room // (bytes_each + evaluated)))
     return max(1, min(MOST_IN_CHUNK, CACHE_BYTES // bytes_each))

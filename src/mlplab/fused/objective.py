@@ -106,7 +106,12 @@ class Objective:
         Args:
             targets: probabilities (networks, rows, n_classes).
             real: which rows count, or None.
+
+        Where networks have members there are so many logits for each row.
         """
+        if (members := logits.shape[1] // targets.shape[1]) > 1:
+            targets = targets.repeat_interleave(members, 1)
+            real = None if real is None else real.repeat_interleave(members, 1)
         weights = self._row_weights(targets, real)
         goal = targets if self.smoothing is None else losses.smooth(targets, self.smoothing.view(-1, 1, 1))
         if self.loss.name == "cross_entropy":

@@ -57,6 +57,7 @@ def structure(job: Job) -> str:
         "classes": job.prepared.n_classes,
         "numbers": job.prepared.n_numbers,
         "embedding": c.embedding.model_dump(exclude={"scale"}),
+        "ensemble": c.ensemble.model_dump(),
         "categories": job.prepared.categories,
         "embedding_width": getattr(c.data, "embedding_width", None),
         "widths": getattr(c.model, "widths", None),

@@ -24,10 +24,19 @@ from mlplab.fused.layers import (
     StackedLinear,
     StackedPReLU,
 )
+from mlplab.fused.packed import StackedHeads, StackedPacked
 from mlplab.models.embedding import PeriodicEmbedding, PiecewiseLinearEmbedding, quantile_edges
-from mlplab.models.initialization import draw, draw_embedding, draw_frequencies, draw_units
+from mlplab.models.initialization import (
+    address_of,
+    draw,
+    draw_embedding,
+    draw_frequencies,
+    draw_signs,
+    draw_units,
+)
 from mlplab.models.layers import CategoryEmbedding, Dropout
 from mlplab.models.mlp import MLP
+from mlplab.models.packed import Heads, PackedLinear, PackedMLP
 
 
 class Stack:
@@ -59,6 +68,12 @@ class Stack:
             to.append(made)
             return made
 
+        if isinstance(module, PackedLinear):
+            first = not any(isinstance(layer, StackedPacked) for layer in self.layers)
+            weight, bias = own("weight"), own("bias") if module.bias is not None else None
+            return StackedPacked(module, weight, bias, own("before"), own("after"), first)
+        if isinstance(module, Heads):
+            return StackedHeads(module, own("weight"), own("bias") if module.bias is not None else None)
         if isinstance(module, nn.Linear):
             weight = own("weight")
             return StackedLinear(weight, own("bias") if module.bias is not None else None)
@@ -100,20 +115,27 @@ class Stack:
                 scales = [c.embedding.scale for c in configs if isinstance(c.embedding, Periodic)]
                 (n,), of_each = layer.frequencies.shape, torch.tensor(scales, dtype=torch.float64)[:, None]
                 layer.frequencies.value.copy_(draw_frequencies(_keys(all_seeds, "frequencies"), n, of_each))
-        linear = [layer for layer in self.layers if isinstance(layer, StackedLinear)]
+            if isinstance(layer, StackedPacked) and layer.first:
+                assert isinstance(template, PackedMLP)
+                signs = draw_signs(_keys(all_seeds, "signs"), template.size, template.columns())
+                layer.before.value.copy_(signs.flatten(1))
+        linear = [layer for layer in self.layers if isinstance(layer, StackedLinear | StackedPacked | StackedHeads)]
         kinds: dict[str, list[int]] = {}
         for m, config in enumerate(configs):
             kinds.setdefault(config.initialization.model_dump_json(), []).append(m)
         for members in kinds.values():
             first, seeds = configs[members[0]], [configs[m].seed for m in members]
             for i, layer in enumerate(linear):
-                address = _keys(seeds, "weight", i), _keys(seeds, "bias", i)
-                n_out, n_in = layer.weight.shape
+                heads = layer.size if isinstance(layer, StackedHeads) else None
+                address = address_of(seeds, "weight", i, heads), address_of(seeds, "bias", i, heads)
+                n_out, n_in = layer.weight.shape[0] // (heads or 1), layer.weight.shape[1]
                 last = i == len(linear) - 1
                 drawn = draw(first.initialization, first.activation, address, n_out, n_in, last)
-                layer.weight.value[members] = drawn[0].to(self.values)
+                layer.weight.value[members] = drawn[0].view(len(members), *layer.weight.shape).to(self.values)
                 if layer.bias is not None:
-                    layer.bias.value[members] = drawn[1].to(self.values)
+                    biases = drawn[1].view(len(members), -1)
+                    of_each = biases.repeat(1, layer.bias.shape[0] // biases.shape[1])
+                    layer.bias.value[members] = of_each.to(self.values)
 
     def fit_edges(self, x: Sequence[Tensor]) -> None:
         """Give each network the bins of its own training rows, one x a network; nothing where there are no bins."""
@@ -165,6 +187,11 @@ class Stack:
             x = layer.forward(x, context)
         return x
 
+    def answer(self, logits: Tensor) -> Tensor:
+        """What networks answer, (networks, rows, n_outputs), of the logits that they train on."""
+        last = self.layers[-1]
+        return last.answer(logits) if isinstance(last, StackedHeads) else logits
+
     def backward(self, grad: Tensor) -> None:
         """Fill `grads` from the gradient of the logits."""
         first = len(self.layers) - 1
@@ -191,7 +218,7 @@ def _keys(seeds: list[int], *purpose: str | int) -> Tensor:
 
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
-_PARTS = ("weight", "bias", "frequencies", "edges", *_STATISTICS)
+_PARTS = ("weight", "bias", "before", "after", "frequencies", "edges", *_STATISTICS)
 
 
 def _place(name: str) -> tuple[int, int]:

@@ -99,7 +99,7 @@ class FusedTraining:
     def run(self) -> list[Trained]:
         """Train to the end; one result a job, in the jobs' order."""
         n_parameters = sum(math.prod(p.shape) for p in self.stack.parameters)
-        with threads_for(n_parameters * self.batches.size):
+        with threads_for(n_parameters * self.batches.size * self.config.ensemble.packed):
             return self._run()
 
     def _run(self) -> list[Trained]:
@@ -138,7 +138,7 @@ class FusedTraining:
             self.objective.constrain_gradient(rate)
             self.update.step(rate)
             self.objective.constrain_weights()
-            seen.append((loss, logits, batch.y, batch.real))
+            seen.append((loss, self.stack.answer(logits), batch.y, batch.real))
         scores = self._seen_scores(seen)
         rows: list[Row] = []
         parts = {"train": scores}

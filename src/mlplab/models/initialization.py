@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -26,13 +27,14 @@ def initialize(network: nn.Module, settings: Any, activation: Any, seed: int) ->
     """
     linear = [m for m in network.modules() if isinstance(m, nn.Linear | Heads)]
     for i, layer in enumerate(linear):
-        weights, biases = (head_keys(seed, what, i, layer) for what in ("weight", "bias"))
+        heads = layer.size if isinstance(layer, Heads) else None
+        weights, biases = (address_of([seed], what, i, heads) for what in ("weight", "bias"))
         is_output = i == len(linear) - 1
         weight, bias = draw(settings, activation, (weights, biases), layer.out_features, layer.in_features, is_output)
         with torch.no_grad():
             layer.weight.copy_(weight.view_as(layer.weight))
             if layer.bias is not None:  # members that share a layer's weights begin with the same biases
-                layer.bias.view(-1, bias.numel()).copy_(bias.reshape(-1))
+                layer.bias.view(-1, bias.numel()).copy_(bias.view(1, -1))
     if isinstance(network, PackedMLP):
         with torch.no_grad():
             first = next(layer for layer in linear if isinstance(layer, PackedLinear))
@@ -49,13 +51,20 @@ def initialize(network: nn.Module, settings: Any, activation: Any, seed: int) ->
                 module.frequencies.copy_(draw_frequencies(of_frequencies, n, module.scale))
 
 
-def head_keys(seed: int, what: str, i: int, layer: nn.Module) -> Key:
-    """Address of the i-th linear layer's draws; of members' own output layers several, the first that of a network
-    without members."""
-    if not isinstance(layer, Heads):
-        return randomness.key(seed, what, i)
-    keys = [randomness.key(seed, what, i), *(randomness.key(seed, what, i, m) for m in range(1, layer.size))]
-    return torch.tensor(keys, dtype=torch.int64)
+def address_of(seeds: Sequence[int], what: str, i: int, heads: int | None = None) -> Tensor:
+    """Keys of the i-th linear layer's draws, one for each seed; of members' own output layers one for each member of
+    each seed, the first that of a network without members."""
+    return torch.tensor(
+        [
+            key
+            for seed in seeds
+            for key in [
+                randomness.key(seed, what, i),
+                *(randomness.key(seed, what, i, m) for m in range(1, heads or 1)),
+            ]
+        ],
+        dtype=torch.int64,
+    )
 
 
 def draw_signs(address: Key, size: int, columns: Tensor) -> Tensor:

@@ -118,7 +118,8 @@ class PackedMLP(MLP):
         def own(layer: nn.Module, m: int) -> nn.Module:
             return layer.member(m) if isinstance(layer, PackedLinear | Heads) else layer
 
-        return [nn.Sequential(nn.Flatten(), *(own(layer, m) for layer in self.layers)) for m in range(self.size)]
+        found = [nn.Sequential(nn.Flatten(), *(own(layer, m) for layer in self.layers)) for m in range(self.size)]
+        return [member.train(self.training) for member in found]
 
     def columns(self) -> Tensor:
         """Which feature each input of the first hidden layer comes from."""

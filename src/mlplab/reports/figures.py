@@ -8,14 +8,11 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
-
-from mlplab.runs import write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -208,8 +205,8 @@ def decision_boundary(
 
 def png(figure: Figure) -> bytes:
     """The figure as the bytes of a PNG file; drawn once, however often it is asked for."""
-    if figure in _DRAWN:
-        return _DRAWN[figure]
+    if (known := _DRAWN.get(figure)) is not None:
+        return known
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
@@ -219,11 +216,6 @@ def png(figure: Figure) -> bytes:
         canvas.draw()
     Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3]).save(buffer, "PNG", compress_level=3)
     return _DRAWN.setdefault(figure, buffer.getvalue())
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write the figure as PNG."""
-    write_atomic(path, png(figure))
 
 
 def _counts(scores: Floats, positive: Bools) -> tuple[Ints, Ints]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from mlplab import record, runs
 from mlplab.fused.trained import Trained
 from mlplab.fused.training import FusedTraining
+from mlplab.models.build import build
 from mlplab.reports.events import cut
 from mlplab.training import checkpoints, losses
 from mlplab.training.history import Fitted, MetricsFile
@@ -36,11 +37,18 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
     started = time.perf_counter()
     job, history = trained.job, trained.history
     config, prepared, paths = job.config, job.prepared, runs.RunFolder(job.folder)
-    runs.remove_torn(job.folder)
-    cut(job.folder, {})  # what a killed process wrote of this job
+    if any(path.name != ".hydra" for path in job.folder.iterdir()):  # what a killed process wrote of this job
+        runs.remove_torn(job.folder)
+        cut(job.folder, {})
     n_rows = len(prepared.parts["train"])
+    n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
+    network = None
+    if config.ensemble.packed > 1 and history:  # result.json tells what its members come to alone
+        n_inputs = prepared.parts["train"].x[:1].flatten(1).shape[1]
+        network = build(config, n_inputs, n_outputs, prepared.categories, prepared.n_numbers)
+        network.load_state_dict(trained.best)
     fitted = Fitted(
-        network=None,
+        network=None if network is None else network.eval(),
         history=history,
         best_epoch=trained.selection.best_epoch,
         seconds=trained.seconds,
@@ -52,7 +60,6 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
     )
     runs.write_data(job.folder, prepared.understood)
     if history:
-        n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
         epoch, value = fitted.best_epoch, trained.selection.best
         best = checkpoints.best_content(config, prepared, trained.best, n_outputs, epoch, value, trained.temperature)
         checkpoints.save(best, paths.best)

@@ -1,7 +1,8 @@
 """Checkpoints: plain types and tensors only, written whole or not at all.
 
-best.ckpt is for everybody: torch.load gives its weights under `network`. last.ckpt is for resuming alone, and packed:
-the tensors of one dtype are one flat tensor and the rest is JSON, which is six times as fast to write.
+best.ckpt is for everybody: torch.load gives its weights under `network`, and under `about` what else it holds, as JSON.
+last.ckpt is for resuming alone, and packed: the tensors of one dtype are one flat tensor and the rest is JSON, which is
+six times as fast to write.
 """
 
 from __future__ import annotations
@@ -21,13 +22,19 @@ from mlplab.config import Config, SettingError, parse
 from mlplab.data.prepared import Prepared
 from mlplab.runs import write_atomic
 
-FORMAT = 1
+FORMAT = 2
 _TENSOR = "tensor of dtype"
 _NO_TENSORS = ("config", "history")
+_OF_TENSORS = ("network", "preprocess")
 
 
 def save(content: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint."""
+    """Write a checkpoint; torch's pickler asks about each single object, so what is no tensor goes as one text."""
+    about = {name: value for name, value in content.items() if name not in _OF_TENSORS}
+    _write({**{name: content[name] for name in _OF_TENSORS}, "about": json.dumps(about)}, path)
+
+
+def _write(content: dict[str, Any], path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_atomic(path, buffer.getvalue())
@@ -47,7 +54,9 @@ def load(path: Path) -> dict[str, Any]:
     try:
         _check_sums(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-        return _unpack(json.loads(content["packed"]), content["tensors"]) if "packed" in content else content
+        if "packed" in content:
+            return _unpack(json.loads(content["packed"]), content["tensors"])
+        return {**json.loads(content.pop("about")), **content}
     except Exception as error:
         why = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise SettingError(f"{path} is damaged or not a checkpoint of mlplab ({why}); {_instead(path)}") from None
@@ -84,7 +93,7 @@ def save_last(content: dict[str, Any], path: Path) -> None:
     tensors: dict[str, list[torch.Tensor]] = {}
     plain = {name: v if name in _NO_TENSORS else _pack(v, tensors) for name, v in content.items()}
     flat = {kind: torch.cat(of_kind) for kind, of_kind in tensors.items()}
-    save({"format": FORMAT, "packed": json.dumps(plain), "tensors": flat}, path)
+    _write({"format": FORMAT, "packed": json.dumps(plain), "tensors": flat}, path)
 
 
 def _pack(value: Any, tensors: dict[str, list[torch.Tensor]]) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -74,6 +75,31 @@ def score(network: nn.Module, part: Part, config: Config, n_classes: int, weight
     probs = probabilities(logits)
     metrics = {name: float(value) for name, value in compute(probs, part.y).items()}
     return Scores({"loss": float(loss), **metrics}, probs.cpu())
+
+
+@torch.no_grad()
+def mean_score(
+    networks: Sequence[nn.Module], part: Part, config: Config, n_classes: int, weights: Tensor | None
+) -> dict[str, float]:
+    """The mean over several networks, in evaluation mode, of the metrics of `score`."""
+    modes = [network.training for network in networks]
+    for network in networks:
+        network.eval()
+    with number_format(config.accelerator.precision, part.x.device):
+        whole: list[Callable[[Tensor], Tensor]] = [partial(_of_part, network, part) for network in networks]
+        logits = torch.stack([logits_of(one, part.x) for one in whole])
+    for network, was_training in zip(networks, modes, strict=True):
+        network.train(was_training)
+    targets = F.one_hot(part.y, n_classes).to(logits.dtype).expand(len(networks), -1, -1)
+    rows = losses.row_losses(config.loss, logits, targets)
+    loss = losses.weighted_mean(rows, targets, None if weights is None else weights.to(logits)).mean()
+    found = compute(probabilities(logits), part.y.expand(len(networks), -1))
+    return {"loss": float(loss), **{name: float(values.double().mean()) for name, values in found.items()}}
+
+
+def _of_part(network: nn.Module, part: Part, x: Tensor) -> Tensor:
+    logits: Tensor = network(part.inputs(x))
+    return logits
 
 
 def probabilities_of(
