@@ -37,9 +37,8 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
     started = time.perf_counter()
     job, history = trained.job, trained.history
     config, prepared, paths = job.config, job.prepared, runs.RunFolder(job.folder)
-    job.folder.mkdir(parents=True, exist_ok=True)
-    if any(path.name != ".hydra" for path in job.folder.iterdir()):  # what a killed process wrote of this job
-        runs.remove_torn(job.folder)
+    if job.folder.is_dir() and any(path.name != ".hydra" for path in job.folder.iterdir()):
+        runs.remove_torn(job.folder)  # what a killed process wrote of this job
         cut(job.folder, {})
     n_rows = len(prepared.parts["train"])
     n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
