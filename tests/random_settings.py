@@ -198,6 +198,13 @@ def right_words(number: int, home: Path) -> list[str]:
     own = ["mlp", "mlp", "mlp", "linear", *([] if encoded else ["numpy_mlp"])]
     own += ["custom"] if data not in _IMAGES and not encoded else []  # Net wants rows
     model = choose("model", own, 0.3)
+    if data not in _IMAGES and model in ("mlp", "linear") and draw(YES_OR_NO):
+        choose("embedding", None, 0.8)
+    if how != "two":
+        choose("calibration")
+    packed = model == "mlp" and draw(whole(0, 5)) == 0
+    if packed or draw(whole(0, 7)) == 0:
+        words += [f"ensemble={'packed' if packed else 'independent'}", f"ensemble.size={draw(whole(1, 3))}"]
     if model in ("mlp", "numpy_mlp"):
         hidden = draw(one_of([draw(whole(1, 12)), [draw(whole(1, 9)) for _ in range(draw(whole(1, 3)))]]))
         words.append(f"model.hidden={text(hidden)}")
@@ -219,6 +226,7 @@ def right_words(number: int, home: Path) -> list[str]:
     allowed = set(Regularization.model_fields)
     allowed -= shaping if model in ("linear", "custom") else set()
     allowed -= {"input_noise", "mixup"} if encoded else set()
+    allowed -= {"batch_norm"} if packed else set()
     allowed -= {"dropout", "input_noise", "mixup", "weight_decay", "gradient_clipping"} if lbfgs else set()
     chosen = draw(some_of(sorted(allowed), 4))
     if "elastic_net" in chosen:

@@ -213,7 +213,10 @@ def claim(folder: Path, exact: bool, mode: str = "run", again: bool = False) -> 
                 names = {path.name for path in candidate.iterdir()}
                 if not names or (again and ("jobs.json" in names or names <= {".lock", "multirun.yaml"})):
                     return candidate
+            sweep = mode == "sweep" and (candidate / "jobs.json").is_file()
+            instead = "; hydra/launcher=fused, the default, goes on in a sweep's folder" if sweep else ""
             raise SettingError(
                 f"hydra.{mode}.dir={folder} is not empty, and a run never writes over another; choose another folder"
+                f"{instead}"
             ) from None
     raise SettingError(f"{folder} and 999 neighbours exist; choose another hydra.{mode}.dir")

@@ -122,7 +122,7 @@ def _ended(folder: Path, config: Config, start: dict[str, Any] | None) -> runs.R
         return None  # what is damaged is written anew
     if result.status == "diverged":
         return result  # the same draws would lead it there again
-    enough = start is not None and start["config"]["trainer"]["max_epochs"] == config.trainer.max_epochs
+    enough = result.values["settings"]["trainer"]["max_epochs"] == config.trainer.max_epochs
     return result if enough else None
 
 

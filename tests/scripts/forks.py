@@ -28,6 +28,7 @@ class Forks:
 
     def __init__(self, cwd: Path) -> None:
         env = {k: v for k, v in os.environ.items() if not k.startswith(("HYDRA", "MLPLAB_PLAIN", "PYTHON", "COV"))}
+        self.cwd = cwd
         self.process = subprocess.Popen(
             [sys.executable, __file__],
             cwd=cwd,

@@ -115,7 +115,9 @@ def test_a_sweep_at_work_is_not_joined_and_basic_takes_no_old_folder(tmp_path: P
     try:
         wait_for(tmp_path / "s" / "jobs.json", process)
         assert f"in use by process {process.pid}" in refusal(script("train", *words, cwd=tmp_path))
-        assert "not empty" in refusal(script("train", *words, "hydra/launcher=basic", cwd=tmp_path))
+        said = refusal(script("train", *words, "hydra/launcher=basic", cwd=tmp_path))
+        assert "not empty" in said
+        assert "hydra/launcher=fused" in said
     finally:
         process.kill()
         process.communicate()

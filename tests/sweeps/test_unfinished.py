@@ -159,6 +159,21 @@ def test_an_unfinished_chunk_goes_on_where_it_was(signum: int, whole: Path, tmp_
     assert not list((tmp_path / "s").rglob(NAME)), "it is removed when the chunk is done"
 
 
+@pytest.mark.slow
+def test_workers_that_are_interrupted_leave_their_state_too(tmp_path: Path) -> None:
+    words = (*SWEEP[:-1], "trainer.max_epochs=3000", "trainer.checkpoint_seconds=1000", "hydra.launcher.workers=2")
+    process = start("-m", *words, "hydra.sweep.dir=s", cwd=tmp_path)
+    assert process.stdout is not None
+    assert all("4 jobs fused" in process.stdout.readline() for _ in range(2)), "both have begun"
+    time.sleep(5)
+    sent = time.monotonic()
+    os.kill(process.pid, signal.SIGTERM)
+    _, err = process.communicate()
+    assert time.monotonic() - sent < 1.5
+    assert process.returncode == 143, err
+    assert len(list((tmp_path / "s").rglob(NAME))) == 2
+
+
 def test_a_damaged_or_foreign_state_is_left_aside(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ("data=iris", "trainer.max_epochs=3", "logger=csv", "model.hidden=4")
     configs = [load_config(*words, f"seed={i}") for i in range(2)]

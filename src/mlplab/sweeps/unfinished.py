@@ -15,7 +15,7 @@ from mlplab.training import checkpoints
 NAME = "group.ckpt"
 """In the folder of the chunk's first job, until all of them are written."""
 CAPTURE_SECONDS = 0.25
-CAPTURE_SHARE = 0.05
+CAPTURE_SHARE = 0.02
 """The state is copied so rarely that copying takes no larger share of the time."""
 
 

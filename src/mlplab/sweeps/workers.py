@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlplab.config import Config
+from mlplab.signals import Interrupted
 
 
 def shares(configs: Sequence[Config], workers: int) -> list[list[int]]:
@@ -99,6 +101,14 @@ class _Pool:
         if again or len(guilty) < len(lost):  # finished jobs go along, for the others to train with
             self.start([i for i in worker.part if not isinstance(self.outcomes[i], Exception)])
 
+    def interrupt(self) -> None:
+        """Let all workers write the state of their training, for most of the second that an end may take."""
+        for worker in self.running.values():
+            worker.process.terminate()
+        end = time.monotonic() + 0.7
+        for worker in self.running.values():
+            worker.process.join(max(0.0, end - time.monotonic()))
+
     def kill(self) -> None:
         """End all workers."""
         for worker in self.running.values():
@@ -121,6 +131,9 @@ def run_in_workers(
         for part in parts:
             pool.start(part)
         pool.follow()
+    except Interrupted:
+        pool.interrupt()
+        raise
     finally:
         pool.kill()
     return pool.outcomes
@@ -148,7 +161,7 @@ def _share(
 
     try:
         outcomes = run_batch(configs, folders, max_jobs, tell=tell, halving=halving)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit):
         os._exit(130)  # the first process has been told too
     tell("done", dict(enumerate(outcomes)))
 
