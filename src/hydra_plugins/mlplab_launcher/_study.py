@@ -104,7 +104,8 @@ def open_study(
     storage = settings["storage"]
     try:
         if storage is None:
-            backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
+            # absolute, or Optuna's lock is a link that leads nowhere, and one that a killed process left lasts for ever
+            backend = optuna.storages.journal.JournalFileBackend(str((folder / "study.journal").absolute()))
             storage = optuna.storages.JournalStorage(backend)
         study = _create(optuna, storage, settings["study_name"], made, directions)
         if not _fits(optuna, study, space, whole=settings["sampler"] == "grid"):
