@@ -21,7 +21,7 @@ from mlplab.evaluate import evaluate, load
 from mlplab.experiment import run
 from mlplab.export import export
 from mlplab.models.ensemble import Blend, Calibrated
-from mlplab.portfolio.blend import folds_of, greedy_weights, log_loss
+from mlplab.portfolio.blend import bagged_weights, folds_of, greedy_weights, log_loss
 from mlplab.portfolio.fit import pooled
 from mlplab.portfolio.networks import Data, jobs_of, sized
 from mlplab.predict import predict
@@ -41,19 +41,20 @@ def test_a_blend_is_never_worse_than_its_best_setting_where_it_was_chosen() -> N
     y = rng.integers(0, 3, 200)
     probs = [rng.dirichlet((1, 1, 1), 200) + 0.6 * np.eye(3)[y] * rng.random((200, 1)) for _ in range(6)]
     probs = [p / p.sum(1, keepdims=True) for p in probs]
-    weights = greedy_weights(probs, y, rounds=50)
+    of_true = np.stack([p[np.arange(200), y] for p in probs])
+    weights = greedy_weights(of_true, rounds=50)
     assert weights.sum() == pytest.approx(1)
     assert (weights >= 0).all()
     blended = log_loss(sum(w * p for w, p in zip(weights, probs, strict=True)), y)
     assert blended < min(log_loss(p, y) for p in probs)
     # near the best of all weights, which are convex to find
     logits = torch.zeros(6, dtype=torch.float64, requires_grad=True)
-    of_true = torch.tensor(np.stack([p[np.arange(200), y] for p in probs]))
+    true = torch.tensor(of_true)
     optimizer = torch.optim.LBFGS([logits], max_iter=200)
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        value = -(logits.softmax(0) @ of_true).log().mean()
+        value = -(logits.softmax(0) @ true).log().mean()
         value.backward()
         return value
 
@@ -62,9 +63,20 @@ def test_a_blend_is_never_worse_than_its_best_setting_where_it_was_chosen() -> N
 
 
 def test_one_setting_that_is_right_takes_all() -> None:
-    y = np.array([0, 1, 1, 0])
-    right, wrong = np.eye(2)[y] * 0.98 + 0.01, np.full((4, 2), 0.5)
-    assert greedy_weights([wrong, right, wrong], y, 20).tolist() == [0, 1, 0]
+    right, wrong = np.full(4, 0.99), np.full(4, 0.5)
+    of_true = np.stack([wrong, right, wrong])
+    assert greedy_weights(of_true, 20).tolist() == [0, 1, 0]
+    assert bagged_weights(of_true, 20, 5, seed=1).tolist() == [0, 1, 0]
+
+
+def test_samples_of_the_rows_share_the_weight_of_settings_that_are_alike() -> None:
+    rng = np.random.default_rng(3)
+    common = rng.random(60)
+    of_true = np.clip(common + 0.05 * rng.standard_normal((8, 60)), 0.01, 0.99)
+    alone, shared = greedy_weights(of_true, 25), bagged_weights(of_true, 25, 40, seed=0)
+    assert shared.sum() == pytest.approx(1)
+    assert (shared > 0.02).sum() > (alone > 0.02).sum()
+    assert np.array_equal(shared, bagged_weights(of_true, 25, 40, seed=0))
 
 
 def test_folds_deal_each_class_out_evenly() -> None:
@@ -183,6 +195,7 @@ def test_a_portfolio_killed_and_resumed_is_the_one_that_was_not(wine: Result, tm
     whole = script("train", *settings, "hydra.run.dir=whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     assert "chosen: " in whole.stdout
+    assert "out of fold" in whole.stdout
     kill_during(*settings, "hydra.run.dir=killed", cwd=tmp_path, file="killed/.hydra/config.yaml", after=4)
     again = script("train", "resume=killed", cwd=tmp_path)
     assert again.returncode == 0, again.stderr

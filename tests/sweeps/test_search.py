@@ -167,8 +167,11 @@ def test_a_search_that_cannot_be_is_refused(arguments: list[str], message: str, 
 
 
 @pytest.mark.slow
-def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
-    arguments = (*SEARCH, "hydra.sweeper.n_trials=9", "hydra.sweeper.batch_size=3", RATE, "hydra.sweep.dir=found")
+@pytest.mark.parametrize("choice", [("tpe", RATE), ("grid", "optimizer.lr=range(1,10)")], ids=["tpe", "grid"])
+def test_a_killed_search_goes_on_where_it_was(choice: tuple[str, str], tmp_path: Path) -> None:
+    sampler = f"hydra.sweeper.sampler={choice[0]}"
+    batches = ("hydra.sweeper.n_trials=9", "hydra.sweeper.batch_size=3")
+    arguments = (*SEARCH, "trainer.max_epochs=40", sampler, *batches, choice[1], "hydra.sweep.dir=found")
     line = [sys.executable, str(ROOT / "src" / "train.py"), *arguments]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(line, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as process:
@@ -176,7 +179,10 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
         for told in process.stdout:
             if told.startswith("trial 3 of 9"):
                 break
-        time.sleep(0.05)
+        for _ in range(1000):  # its next jobs have begun
+            if (tmp_path / "found" / "3").exists():
+                break
+            time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     before = [trial.params for trial in study(tmp_path / "found").trials if trial.state.name == "COMPLETE"]
     assert 3 <= len(before) < 9
@@ -190,6 +196,9 @@ def test_a_killed_search_goes_on_where_it_was(tmp_path: Path) -> None:
     assert len(complete) == 9
     assert [trial.params for trial in complete[: len(before)]] == before
     assert len({trial.params["optimizer.lr"] for trial in complete}) == 9, "no draw twice"
+    jobs = json.loads((tmp_path / "found" / "jobs.json").read_text()).values()
+    assert len(jobs) == 9, "the jobs that were killed have gone on in their folders"
+    assert all((tmp_path / "found" / job["folder"] / "result.json").is_file() for job in jobs)
 
 
 @pytest.mark.slow
@@ -232,3 +241,30 @@ def test_a_wider_grid_of_a_search_trains_only_its_new_cells(tmp_path: Path) -> N
     settings = [json.loads(path.read_text())["settings"] for path in found]
     cells = sorted((values["optimizer"]["lr"], str(values["model"]["hidden"])) for values in settings)
     assert cells == sorted((lr, hidden) for lr in (0.01, 0.03, 0.1) for hidden in ("16", "8", "[32, 32]"))
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_study_in_a_database(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path}/study.db"
+    arguments = (*SEARCH[:2], *SEARCH[3:], "hydra.sweeper.n_trials=12", "hydra.sweeper.batch_size=2", RATE)
+    line = [sys.executable, str(ROOT / "src" / "train.py"), *arguments, f"hydra.sweeper.storage={address}"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    processes = [
+        subprocess.Popen(
+            [*line, f"hydra.sweeper.seed={seed}", f"hydra.sweep.dir=machine{seed}"],
+            cwd=tmp_path, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for seed in (1, 2)
+    ]  # fmt: skip
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+    trials = optuna.load_study(study_name="study", storage=address).trials
+    assert all(trial.state.name == "COMPLETE" for trial in trials)
+    assert 12 <= len(trials) <= 14, "each may be at a batch when the other ends the study"
+    jobs = {trial.user_attrs["job"] for trial in trials}
+    assert jobs == {str(path.parent) for path in tmp_path.glob("machine*/*/result.json")}
+    assert {Path(job).parent.name for job in jobs} == {"machine1", "machine2"}
+    for trial in trials:
+        values = json.loads((Path(trial.user_attrs["job"]) / "result.json").read_text())
+        assert values["objective"] == pytest.approx(trial.value)

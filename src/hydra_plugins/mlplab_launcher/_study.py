@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def _grid(optuna: Any, of: dict[str, list[Any]], seed: int | None) -> Any:
         def after_trial(self, *_: Any) -> None:
             """The original stops `Study.optimize` at the grid's end; asked and told, there is none to stop."""
 
-    return Grid(of, seed=seed)
+    return Grid(of, seed=seed or 0)  # the seed orders the cells, whose numbers must mean the same when it goes on
 
 
 def values(key: str, distribution: Any) -> list[Any]:
@@ -101,12 +102,8 @@ def open_study(
         SettingError: the storage cannot be used, or holds a study with other directions.
     """
     made = sampler(optuna, settings, space, len(directions))
-    storage = settings["storage"]
     try:
-        if storage is None:
-            # absolute, or Optuna's lock is a link that leads nowhere, and one that a killed process left lasts for ever
-            backend = optuna.storages.journal.JournalFileBackend(str((folder / "study.journal").absolute()))
-            storage = optuna.storages.JournalStorage(backend)
+        storage = _storage(optuna, settings["storage"], folder)
         study = _create(optuna, storage, settings["study_name"], made, directions)
         if not _fits(optuna, study, space, whole=settings["sampler"] == "grid"):
             digest = hashlib.sha256(repr(sorted(space.items())).encode()).hexdigest()[:8]
@@ -120,10 +117,26 @@ def open_study(
     if before != directions:
         raise SettingError(f"the study in {folder} is to {' and '.join(before)}, not to {' and '.join(directions)}")
     told = len(study.get_trials(deepcopy=False))
-    if told and settings["seed"] is not None:
+    if told and settings["seed"] is not None and settings["sampler"] != "grid":
         again = settings | {"seed": settings["seed"] + told}
         study.sampler = sampler(optuna, again, space, len(directions))  # no draw twice
     return study
+
+
+def _storage(optuna: Any, address: str | None, folder: Path) -> Any:
+    """A database of Optuna's, or a file in the sweep's folder."""
+    if address is None:
+        # absolute, or Optuna's lock is a link that leads nowhere, and one that a killed process left lasts for ever
+        backend = optuna.storages.journal.JournalFileBackend(str((folder / "study.journal").absolute()))
+        return optuna.storages.JournalStorage(backend)
+    for wait in (0.5, 1.0, 2.0, None):
+        try:
+            return optuna.storages.get_storage(address)
+        except Exception as error:  # two processes that make the same tables: the later one finds them made
+            if wait is None or type(error).__name__ not in ("OperationalError", "IntegrityError", "ProgrammingError"):
+                raise
+            time.sleep(wait)
+    raise AssertionError
 
 
 def _create(optuna: Any, storage: Any, name: str, made: Any, directions: list[str]) -> Any:
@@ -153,7 +166,10 @@ def _inherit(optuna: Any, study: Any, storage: Any, name: str, space: dict[str, 
     for earlier in optuna.get_all_study_names(storage):
         if earlier == study.study_name or not (earlier == name or earlier.startswith(f"{name}_")):
             continue
-        for trial in optuna.load_study(study_name=earlier, storage=storage).get_trials(deepcopy=False):
+        other = optuna.load_study(study_name=earlier, storage=storage)
+        if other.directions != study.directions:
+            continue
+        for trial in other.get_trials(deepcopy=False):
             if trial.state not in (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED):
                 continue
             if trial.params.keys() == space.keys() and all(
@@ -165,11 +181,15 @@ def _inherit(optuna: Any, study: Any, storage: Any, name: str, space: dict[str, 
 
 
 def bury_the_dead(optuna: Any, study: Any) -> None:
-    """Trials that a process of this machine was at when it was killed are told as failed, and so tried anew."""
+    """Trials that a process of this machine was at when it was killed are told as failed, and asked for again first:
+    their jobs go on where they were."""
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         host, process = trial.user_attrs.get("process", (None, 0))
         if host == socket.gethostname() and not _alive(process):
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+            if trial.params:
+                told = {**trial.system_attrs, "fixed_params": trial.params}  # a grid's cell keeps its number
+                study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING, system_attrs=told))
 
 
 def _alive(process: int) -> bool:

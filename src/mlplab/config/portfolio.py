@@ -32,6 +32,8 @@ class TablePortfolio(Settings):
     """`blend`: weights by greedy selection (Caruana et al. 2004). `best`: the first in rank alone."""
     rounds: PositiveInt
     """Picks of the greedy selection; a setting may be picked again."""
+    samples: PositiveInt
+    """Bootstrap samples of the rows on each of which the selection is made; their weights are averaged."""
     refits: NonNegativeInt
     """Networks of each chosen setting that are trained on all rows, beside those of its folds."""
     settings: Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=100)]

@@ -19,9 +19,9 @@ from mlplab.config.portfolio import TablePortfolio
 from mlplab.data.prepared import Prepared, seen_through
 from mlplab.data.preprocess import Features, SideBySide
 from mlplab.fused.training import Trained
-from mlplab.models.build import dtype_of
+from mlplab.models.build import SEEDS, dtype_of
 from mlplab.models.ensemble import Blend, Calibrated
-from mlplab.portfolio.blend import LEAST, folds_of, greedy_weights, log_loss
+from mlplab.portfolio.blend import LEAST, bagged_weights, folds_of, log_loss
 from mlplab.portfolio.networks import Data, Report, jobs_of, network_of, train
 from mlplab.runs import RunFolder
 from mlplab.training import checkpoints, losses
@@ -106,7 +106,7 @@ def fit_portfolio(
     if not probs:
         fitted = _fitted(config, prepared, device, trained, None)
         return prepared, replace(fitted, diverged=trained[0].diverged), Chosen([], {}, None, n_folds, len(trained), 0)
-    weights = choose(list(probs.values()), y, portfolio)
+    weights = choose(list(probs.values()), y, portfolio, randomness.key(config.seed, "samples") & SEEDS)
     shares = {name: float(w) for name, w in zip(probs, weights, strict=True) if w > 0}
     blended = np.sum([w * probs[name] for name, w in shares.items()], 0)
     temperature = None
@@ -174,11 +174,12 @@ def _save(
         file.close()
 
 
-def choose(probs: Sequence[np.ndarray], y: np.ndarray, portfolio: TablePortfolio) -> np.ndarray:
+def choose(probs: Sequence[np.ndarray], y: np.ndarray, portfolio: TablePortfolio, seed: int) -> np.ndarray:
     """Weight of each setting, from its out-of-fold probabilities; they add up to 1."""
     if portfolio.choose == "best":
         return np.eye(len(probs))[int(np.argmin([log_loss(p, y) for p in probs]))]
-    weights = greedy_weights(probs, y, portfolio.rounds)
+    of_true = np.stack([p[np.arange(len(y)), y] for p in probs])
+    weights = bagged_weights(of_true, portfolio.rounds, portfolio.samples, seed)
     weights = np.where(weights >= LEAST_WEIGHT, weights, 0)
     return weights / weights.sum()
 

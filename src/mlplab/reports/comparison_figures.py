@@ -58,7 +58,7 @@ def top_two(comparison: Comparison) -> tuple[str, str] | None:
 
 
 def main_effects(comparison: Comparison) -> Figure:
-    """For each varied setting, the score of each of its values: all runs as dots, their mean as a line."""
+    """For each varied setting, the score of each of its values: all runs as dots, their mean as a larger one."""
     names = list(effects(comparison))[:MOST_PANELS]
     columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
@@ -72,7 +72,9 @@ def main_effects(comparison: Comparison) -> Figure:
         values = _ordered(of_value)
         for x, value in enumerate(values):
             axes.plot([x] * len(of_value[value]), of_value[value], ".", ms=3, color=PALETTE[5], alpha=0.6)
-        axes.plot(range(len(values)), [fmean(of_value[v]) for v in values], "o-", ms=5, color=PALETTE[0])
+        numbers = all(isinstance(v, int | float) for v in values)  # between options there is nothing to join
+        means = [fmean(of_value[v]) for v in values]
+        axes.plot(range(len(values)), means, "o-" if numbers else "o", ms=5, color=PALETTE[0])
         _categories(axes, values)
         _plain(axes, name, comparison.metric if i % columns == 0 else "")
         spans.append(axes)

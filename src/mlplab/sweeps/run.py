@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 import traceback
 from collections import Counter
@@ -164,10 +165,11 @@ class _Batch:
             unfinished = Unfinished(chunk, bar.report)
             try:
                 # finished jobs of a chunk train along, unrecorded: the last bits depend on whom a network is with
-                training = FusedTraining(chunk, device, unfinished.after_epoch, self.halving)
+                training = FusedTraining(chunk, device, unfinished.after_epoch, copy.deepcopy(self.halving))
                 unfinished.begin(training)
                 began = time.time() - training.seconds
                 results = training.run()
+                self.halving = training.halving  # a chunk that was begun in vain has not been seen
             except Interrupted:
                 unfinished.write()
                 raise

@@ -202,6 +202,7 @@ def quiet_lightning() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
         warnings.filterwarnings("ignore", ".*LeafSpec.*")
+        warnings.filterwarnings("ignore", ".*`srun` command is available.*")
         warnings.filterwarnings("ignore", ".*isinstance\\(treespec.*")
         try:
             yield
