@@ -24,7 +24,6 @@ from mlplab.models.build import dtype_of
 from mlplab.signals import Interrupted, interruptible
 from mlplab.sweeps import recording
 from mlplab.sweeps.bar import Bar
-from mlplab.sweeps.workers import run_in_workers
 from mlplab.training import devices
 from mlplab.training.checks import check_fits
 
@@ -46,7 +45,6 @@ def run_batch(
     configs: Sequence[Config],
     folders: Sequence[Path],
     max_jobs: int | None = None,
-    workers: int = 1,
     tell: Tell = lambda what, jobs: None,
 ) -> list[Outcome]:
     """Train all jobs of a sweep; each has its own folder and its own outcome, whatever becomes of the others.
@@ -55,7 +53,6 @@ def run_batch(
 
     Args:
         max_jobs: at most so many networks at once; None chooses by the caches or the device's memory.
-        workers: processes to spread the jobs over.
         tell: told `begin` (job numbers) before jobs train and `done` (their outcomes) after.
 
     Raises:
@@ -66,8 +63,6 @@ def run_batch(
         return [result for result in before if result is not None]
     try:
         with interruptible():
-            if workers > 1 and len(configs) > 1:
-                return run_in_workers(configs, folders, max_jobs, min(workers, len(configs)))
             return _Batch(configs, folders, before, max_jobs, tell).run()
     except Interrupted as error:
         error.leave()

@@ -1,0 +1,132 @@
+"""submitit: tasks as jobs of Slurm, or as processes of this machine with the same files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mlplab.config.base import SettingError
+from mlplab.config.launching import Launching
+from mlplab.sweeps.engines import SLURM_TASKS, Task, WorkerDied, on_this_machine
+from mlplab.sweeps.engines.worker import Place, call
+
+FOLDER = ".submitit"
+"""Below the sweep's folder: submitted tasks, what they returned and their logs, a file each."""
+NO_LIMIT = 60 * 24 * 365
+"""Minutes: a year, for processes of this machine."""
+
+
+class Submitit:
+    """Tasks that submitit submits; each has a process of its own."""
+
+    def __init__(self, settings: Launching) -> None:
+        self.settings, self.slurm = settings, settings.cluster == "slurm"
+        if self.slurm and shutil.which("sbatch") is None:
+            raise SettingError(
+                "hydra.launcher.cluster=slurm needs Slurm's sbatch, which is not found here: start the sweep on the "
+                "cluster's login node, or take hydra/launcher=submitit_local"
+            )
+        if self.slurm:
+            self.workers = SLURM_TASKS if settings.workers == "auto" else settings.workers
+            self.threads = 1 if settings.cpus_per_task == "auto" else settings.cpus_per_task
+        else:
+            self.workers, self.threads = on_this_machine(settings)
+
+    def start(self) -> None:
+        """Nothing: every task has a process of its own."""
+
+    def _executor(self, folder: Path) -> Any:
+        import submitit
+
+        wanted = self.settings.slurm
+        executor = submitit.AutoExecutor(folder=folder.absolute() / FOLDER / "%j", cluster=self.settings.cluster)
+        executor.update_parameters(
+            name="mlplab",
+            timeout_min=wanted.timeout_min if self.slurm else NO_LIMIT,
+            cpus_per_task=self.threads,
+            gpus_per_node=self.settings.gpus_per_task,
+        )
+        if self.slurm:
+            named = ("partition", "account", "qos", "constraint", "mem")
+            given = {f"slurm_{name}": value for name in named if (value := getattr(wanted, name)) is not None}
+            executor.update_parameters(
+                slurm_array_parallelism=self.workers,
+                slurm_setup=wanted.setup or None,
+                slurm_additional_parameters=wanted.more,
+                **given,
+            )
+        return executor
+
+    def run(self, tasks: Sequence[Task], folder: Path) -> Iterator[tuple[int, Any]]:
+        """See Engine."""
+        executor, place = self._executor(folder), Place.here()
+        os.environ["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)  # as here, and in sbatch's
+        waiting = list(range(len(tasks)))
+        running: dict[int, Any] = {}
+        at_once = len(tasks) if self.slurm else self.workers  # Slurm keeps to array_parallelism by itself
+        try:
+            while waiting or running:
+                if waiting and len(running) < at_once:
+                    batch, waiting = waiting[: at_once - len(running)], waiting[at_once - len(running) :]
+                    with executor.batch():
+                        jobs = [executor.submit(Requeued(), place, tasks[number]) for number in batch]
+                    running |= dict(zip(batch, jobs, strict=True))
+                ended = [number for number, job in running.items() if job.done()]
+                if not ended:
+                    time.sleep(2.0 if self.slurm else 0.1)
+                for number in ended:
+                    yield number, _outcome(running.pop(number))
+        finally:
+            for job in running.values():
+                job.cancel(check=False)
+            while not self.slurm and not all(job.done() for job in running.values()):
+                time.sleep(0.05)  # they get a second to leave a checkpoint
+
+    def close(self) -> None:
+        """Nothing: a task's process ends with it."""
+
+
+class Requeued:
+    """`call`, put into the queue again by submitit where Slurm wants the machine back or a task's time is up: it leaves
+    a checkpoint, and its jobs go on from there."""
+
+    def __call__(self, place: Place, task: Task) -> Any:
+        """Run the task."""
+        requeue: Any = signal.getsignal(signal.SIGUSR2)  # submitit's, which Slurm sends in good time
+        asked = False
+
+        def leave(*_: Any) -> None:
+            nonlocal asked
+            asked = True
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        signal.signal(signal.SIGUSR2, leave)
+        try:
+            return call(place, task)
+        except SystemExit:
+            if asked:
+                requeue(signal.SIGUSR2, None)
+            raise
+
+    def checkpoint(self, place: Place, task: Task) -> Any:
+        """What submitit puts into the queue."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self, place, task)
+
+
+def _outcome(job: Any) -> Any:
+    import submitit
+
+    try:
+        return job.result()
+    except submitit.core.utils.FailedJobError as error:
+        return RuntimeError(str(error))
+    except submitit.core.utils.UncompletedJobError:
+        return WorkerDied(f"the process that ran it ended (its state: {job.state}; its log: {job.paths.stderr})")
