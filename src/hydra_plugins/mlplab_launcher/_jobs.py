@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,9 @@ def launch_jobs(launcher: Any, engine: Engine, job_overrides: list[list[str]], f
         tasks.append(Task(one_job, (*common, overrides, first + i)))
     returns = [_failed(overrides, RuntimeError("not run")) for overrides in job_overrides]
     try:
-        with interruptible():
-            for i, found in engine.run(tasks, Path(str(launcher.config.hydra.sweep.dir))):
+        sweep = Path(str(launcher.config.hydra.sweep.dir))
+        with interruptible(), closing(engine.run(tasks, sweep)) as ended:
+            for i, found in ended:
                 returns[i] = _failed(job_overrides[i], found) if isinstance(found, Exception) else found
     except Interrupted as told:
         told.leave()

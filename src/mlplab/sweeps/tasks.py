@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -94,19 +94,16 @@ class _Spread:
             notes = [next(self.notes) for _ in parts]
             tasks = [self._task(part, note) for part, note in zip(parts, notes, strict=True)]
             again: list[list[int]] = []
-            ended = self.engine.run(tasks, self.sweep)
-            for number, found in ended:
-                part = parts[number]
-                if isinstance(found, WorkerDied):
-                    again += self._died(part, notes[number], found)
-                else:
-                    self._ended(part, found)
-                print(
-                    f"{sum(o is not None for o in self.outcomes)} of {len(self.outcomes)} jobs have ended", flush=True
-                )
-                if (stopper := self._stopper()) is not None:
-                    ended.close()  # type: ignore[attr-defined]  # a generator
-                    return [self._not_started(stopper) if o is None else o for o in self.outcomes]
+            with closing(self.engine.run(tasks, self.sweep)) as ended:
+                for number, found in ended:
+                    if isinstance(found, WorkerDied):
+                        again += self._died(parts[number], notes[number], found)
+                    else:
+                        self._ended(parts[number], found)
+                    done = sum(outcome is not None for outcome in self.outcomes)
+                    print(f"{done} of {len(self.outcomes)} jobs have ended", flush=True)
+                    if (stopper := self._stopper()) is not None:
+                        return [self._not_started(stopper) if o is None else o for o in self.outcomes]
             parts = self._open(again)
         return self.outcomes
 

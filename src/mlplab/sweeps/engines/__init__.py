@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,7 +46,7 @@ class Engine(Protocol):
             SettingError: it is out of reach.
         """
 
-    def run(self, tasks: Sequence[Task], folder: Path) -> Iterator[tuple[int, Any]]:
+    def run(self, tasks: Sequence[Task], folder: Path) -> Generator[tuple[int, Any], None, None]:
         """Each task's position and what it returned, in the order in which they end.
 
         A task that raised yields its exception, one whose process died a WorkerDied, and none is tried again. Closing
@@ -78,11 +78,11 @@ def engine_for(settings: Launching) -> Engine | None:
             name = settings.engine
             raise SettingError(f'hydra.launcher.engine={name} needs a package: pip install "mlplab[{name}]"')
         module = import_module(f"{__name__}.{settings.engine}")
+        atexit.register(close_all)  # now, so that it comes before what the module has registered
         _open[address] = getattr(module, PLACES[settings.engine])(settings)
     return _open[address]
 
 
-@atexit.register
 def close_all() -> None:
     """End every engine's processes."""
     while _open:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ class Joblib:
     def start(self) -> None:
         """Nothing: processes start when there is work for them."""
 
-    def run(self, tasks: Sequence[Task], folder: Path) -> Iterator[tuple[int, Any]]:
+    def run(self, tasks: Sequence[Task], folder: Path) -> Generator[tuple[int, Any], None, None]:
         """See Engine."""
         from joblib.externals.loky.process_executor import BrokenProcessPool, ProcessPoolExecutor
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -36,7 +35,7 @@ class Local:
     def start(self) -> None:
         """Nothing: processes start when there is work for them."""
 
-    def run(self, tasks: Sequence[Task], folder: Path) -> Iterator[tuple[int, Any]]:
+    def run(self, tasks: Sequence[Task], folder: Path) -> Generator[tuple[int, Any], None, None]:
         """See Engine."""
         waiting, place = deque(enumerate(tasks)), Place.here()
         busy: dict[Connection, tuple[_Worker, int]] = {}
@@ -94,7 +93,4 @@ def _serve(pipe: Connection) -> None:
             place, task = pipe.recv()
         except EOFError:
             return
-        try:
-            pipe.send(call(place, task))
-        except SystemExit as leaving:  # SIGTERM, or a call of sys.exit
-            os._exit(leaving.code if isinstance(leaving.code, int) else 1)
+        pipe.send(call(place, task))

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlplab.config.base import SettingError
 from mlplab.config.launching import Launching
 from mlplab.sweeps.engines import Task, WorkerDied, on_this_machine
-from mlplab.sweeps.engines.worker import Place, call
+from mlplab.sweeps.engines.worker import Place, call, pass_on_path
 
 STORE_BYTES = 100 << 20
 """Ray's memory for objects: configs and results are small."""
@@ -36,6 +36,7 @@ class Ray:
             return
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent anywhere
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or Ray warns of a change to come
+        pass_on_path()
         import ray
 
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -60,7 +61,7 @@ class Ray:
             if self.settings.workers == "auto":
                 self.workers = max(1, int(ray.cluster_resources().get("CPU", 1)) // self.threads)
 
-    def run(self, tasks: Sequence[Task], folder: Path) -> Iterator[tuple[int, Any]]:
+    def run(self, tasks: Sequence[Task], folder: Path) -> Generator[tuple[int, Any], None, None]:
         """See Engine."""
         import ray
 

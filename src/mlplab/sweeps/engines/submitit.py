@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlplab.config.base import SettingError
 from mlplab.config.launching import Launching
 from mlplab.sweeps.engines import SLURM_TASKS, Task, WorkerDied, on_this_machine
-from mlplab.sweeps.engines.worker import Place, call
+from mlplab.sweeps.engines.worker import Place, pass_on_path, run
 
 FOLDER = ".submitit"
 """Below the sweep's folder: submitted tasks, what they returned and their logs, a file each."""
@@ -63,10 +62,10 @@ class Submitit:
             )
         return executor
 
-    def run(self, tasks: Sequence[Task], folder: Path) -> Iterator[tuple[int, Any]]:
+    def run(self, tasks: Sequence[Task], folder: Path) -> Generator[tuple[int, Any], None, None]:
         """See Engine."""
         executor, place = self._executor(folder), Place.here()
-        os.environ["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)  # as here, and in sbatch's
+        pass_on_path()  # sbatch passes the environment on
         waiting = list(range(len(tasks)))
         running: dict[int, Any] = {}
         at_once = len(tasks) if self.slurm else self.workers  # Slurm keeps to array_parallelism by itself
@@ -81,12 +80,25 @@ class Submitit:
                 if not ended:
                     time.sleep(2.0 if self.slurm else 0.1)
                 for number in ended:
-                    yield number, _outcome(running.pop(number))
+                    yield number, self._outcome(running.pop(number))
         finally:
             for job in running.values():
                 job.cancel(check=False)
             while not self.slurm and not all(job.done() for job in running.values()):
                 time.sleep(0.05)  # they get a second to leave a checkpoint
+
+    def _outcome(self, job: Any) -> Any:
+        import submitit
+
+        died = WorkerDied(f"the process that ran it ended (its state: {job.state}; its log: {job.paths.stderr})")
+        if not self.slurm and not job.paths.result_pickle.exists():
+            return died  # elsewhere a file may come late, and submitit waits for it
+        try:
+            return job.result()
+        except submitit.core.utils.FailedJobError as error:
+            return RuntimeError(str(error))
+        except submitit.core.utils.UncompletedJobError:
+            return died
 
     def close(self) -> None:
         """Nothing: a task's process ends with it."""
@@ -108,7 +120,7 @@ class Requeued:
 
         signal.signal(signal.SIGUSR2, leave)
         try:
-            return call(place, task)
+            return run(place, task)
         except SystemExit:
             if asked:
                 requeue(signal.SIGUSR2, None)
@@ -119,14 +131,3 @@ class Requeued:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, place, task)
-
-
-def _outcome(job: Any) -> Any:
-    import submitit
-
-    try:
-        return job.result()
-    except submitit.core.utils.FailedJobError as error:
-        return RuntimeError(str(error))
-    except submitit.core.utils.UncompletedJobError:
-        return WorkerDied(f"the process that ran it ended (its state: {job.state}; its log: {job.paths.stderr})")

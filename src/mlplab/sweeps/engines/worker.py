@@ -32,8 +32,23 @@ class Place:
         return cls(str(Path.cwd()), tuple(sys.path), socket.gethostname(), os.getpid())
 
 
+def pass_on_path() -> None:
+    """Have programs that this process starts find the modules that it finds."""
+    os.environ["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
+
+
 def call(place: Place, task: Task) -> Any:
-    """Run a task; its exception is returned."""
+    """Run a task; its exception is returned. One that leaves Python takes the process with it."""
+    try:
+        return run(place, task)
+    except SystemExit as leaving:  # SIGTERM, or a call of sys.exit
+        os._exit(leaving.code if isinstance(leaving.code, int) else 1)
+    except KeyboardInterrupt:
+        os._exit(130)
+
+
+def run(place: Place, task: Task) -> Any:
+    """Run a task in a process made to look like the launching one."""
     os.chdir(place.folder)
     sys.path.extend(entry for entry in place.path if entry not in sys.path)
     _follow(place)
