@@ -6,6 +6,7 @@ import os
 import signal
 from collections import deque
 from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -69,16 +70,17 @@ class Ray:
         place, gpus = Place.here(), self.settings.gpus_per_task
         remote = ray.remote(num_cpus=self.threads, num_gpus=gpus, max_retries=0)(call)
         waiting = deque(enumerate(tasks))
-        running: dict[Any, int] = {}
+        running: dict[Future[Any], tuple[int, Any]] = {}  # futures: ray.wait does not hear Ctrl-C
         try:
             while waiting or running:
                 while waiting and len(running) < self.workers:
                     number, task = waiting.popleft()
-                    running[remote.remote(place, task)] = number
-                for reference in ray.wait(list(running), num_returns=1)[0]:
-                    number = running.pop(reference)
+                    reference = remote.remote(place, task)
+                    running[reference.future()] = number, reference
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    number, _ = running.pop(future)
                     try:
-                        outcome = ray.get(reference)
+                        outcome = future.result()
                     except ray.exceptions.RayTaskError as error:
                         outcome = RuntimeError(str(error))
                     except ray.exceptions.RayError as error:
@@ -86,7 +88,7 @@ class Ray:
                         outcome = WorkerDied(f"the process that ran it ended ({type(error).__name__}: {said})")
                     yield number, outcome
         finally:
-            for reference in running:
+            for _, reference in running.values():
                 ray.cancel(reference, force=True)
 
     def close(self) -> None:
