@@ -120,12 +120,12 @@ def test_no_process_is_left(engine: str, signum: signal.Signals, tmp_path: Path)
     wait_for(tmp_path / "s" / "2" / "checkpoints" / "last.ckpt", process, 120)
     assert len(of_the_sweep(tmp_path)) > 2
     os.kill(process.pid, signum)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     if signum != signal.SIGKILL:
         assert process.returncode == 128 + signum, err
         assert "0 of 4 jobs are done; to go on, the same command" in err
         assert "Traceback" not in err
-    end = time.monotonic() + 5
+    end = time.monotonic() + (40 if engine == "ray" else 5)  # Ray's own helpers look round in their time
     while left := of_the_sweep(tmp_path):
         assert time.monotonic() < end, left
         time.sleep(0.1)

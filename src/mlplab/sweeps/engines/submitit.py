@@ -6,7 +6,8 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from mlplab.sweeps.engines.worker import Place, pass_on_path, run
 
 FOLDER = ".submitit"
 """Below the sweep's folder: submitted tasks, what they returned and their logs, a file each."""
+SECONDS_TO_LEAVE = 2.0
+"""What processes of this machine that are told to end have to write their checkpoints."""
 NO_LIMIT = 60 * 24 * 365
 """Minutes: a year, for processes of this machine."""
 
@@ -73,7 +76,7 @@ class Submitit:
             while waiting or running:
                 if waiting and len(running) < at_once:
                     batch, waiting = waiting[: at_once - len(running)], waiting[at_once - len(running) :]
-                    with executor.batch():
+                    with _out_of_reach_of_ctrl_c(), executor.batch():
                         jobs = [executor.submit(Requeued(), place, tasks[number]) for number in batch]
                     running |= dict(zip(batch, jobs, strict=True))
                 ended = [number for number, job in running.items() if job.done()]
@@ -82,10 +85,18 @@ class Submitit:
                 for number in ended:
                     yield number, self._outcome(running.pop(number))
         finally:
-            for job in running.values():
+            self._end(list(running.values()))
+
+    def _end(self, jobs: list[Any]) -> None:
+        if self.slurm:
+            for job in jobs:
                 job.cancel(check=False)
-            while not self.slurm and not all(job.done() for job in running.values()):
-                time.sleep(0.05)  # they get a second to leave a checkpoint
+            return
+        for job in jobs:
+            job._process.terminate()  # job.cancel() would have its process show a traceback
+        last = time.monotonic() + SECONDS_TO_LEAVE
+        while time.monotonic() < last and not all(job.done() for job in jobs):
+            time.sleep(0.02)
 
     def _outcome(self, job: Any) -> Any:
         import submitit
@@ -104,21 +115,34 @@ class Submitit:
         """Nothing: a task's process ends with it."""
 
 
+@contextmanager
+def _out_of_reach_of_ctrl_c() -> Iterator[None]:
+    """Processes started inside never get SIGINT: the first process ends them, without a traceback each."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Requeued:
     """`call`, put into the queue again by submitit where Slurm wants the machine back or a task's time is up: it leaves
     a checkpoint, and its jobs go on from there."""
 
     def __call__(self, place: Place, task: Task) -> Any:
         """Run the task."""
-        requeue: Any = signal.getsignal(signal.SIGUSR2)  # submitit's, which Slurm sends in good time
+        requeue: Any = signal.getsignal(signal.SIGUSR2)  # submitit's, for a signal that Slurm sends in good time
         asked = False
 
         def leave(*_: Any) -> None:
             nonlocal asked
             asked = True
-            os.kill(os.getpid(), signal.SIGTERM)
+            if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+                raise SystemExit(143)
+            os.kill(os.getpid(), signal.SIGTERM)  # whoever listens leaves a checkpoint and ends
 
         signal.signal(signal.SIGUSR2, leave)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # which submitit ignores
         try:
             return run(place, task)
         except SystemExit:
