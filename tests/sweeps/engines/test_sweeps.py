@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import signal
 import subprocess
 import sys
@@ -177,13 +178,15 @@ def test_a_ray_cluster_out_of_reach_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_running_ray_cluster_is_used_and_left_running(tmp_path: Path) -> None:
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
-    env = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT / "src")}
+    key = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # of this cluster alone
+    env = os.environ | key | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT / "src")}
     begin = ["start", "--head", "--port=46379", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
     subprocess.run([*ray, *begin], env=env, check=True, capture_output=True, timeout=120)
     try:
         words = ("hydra.launcher.ray_address=127.0.0.1:46379", "seed=0,1,2,3", "trainer.max_epochs=1", "logger=csv")
         for folder in ("s", "t"):
-            run = script("train", "-m", "hydra/launcher=ray", *words, f"hydra.sweep.dir={folder}", cwd=tmp_path)
+            of = ("-m", "hydra/launcher=ray", f"hydra.sweep.dir={folder}")
+            run = script("train", *of, *words, cwd=tmp_path, **key)
             assert run.returncode == 0, run.stderr
             assert "4 jobs in 2 tasks, 2 at once" in run.stdout
             assert "4 jobs: 4 completed" in run.stdout

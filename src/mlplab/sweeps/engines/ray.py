@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections import deque
 from collections.abc import Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -48,6 +49,7 @@ class Ray:
                 cpus = self.workers * self.threads
                 ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
             else:
+                _knock(address)
                 ray.init(address=address, **quiet)
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
             why = str(error).strip().splitlines()[0]
@@ -98,3 +100,10 @@ class Ray:
 
             ray.shutdown()
             self.connected = False
+
+
+def _knock(address: str) -> None:
+    """See that somebody listens: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdigit():
+        socket.create_connection((host, int(port)), timeout=5).close()
