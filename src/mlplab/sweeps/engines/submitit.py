@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ class Submitit:
 
     def __init__(self, settings: Launching) -> None:
         self.settings, self.slurm = settings, settings.cluster == "slurm"
+        self.gone: set[int] = set()
         if self.slurm and shutil.which("sbatch") is None:
             raise SettingError(
                 "hydra.launcher.cluster=slurm needs Slurm's sbatch, which is not found here: start the sweep on the "
@@ -69,6 +71,7 @@ class Submitit:
         """See Engine."""
         executor, place = self._executor(folder), Place.here()
         pass_on_path()  # sbatch passes the environment on
+        self.gone = set()
         waiting = list(range(len(tasks)))
         running: dict[int, Any] = {}
         at_once = len(tasks) if self.slurm else self.workers  # Slurm keeps to array_parallelism by itself
@@ -79,7 +82,7 @@ class Submitit:
                     with _out_of_reach_of_ctrl_c(), executor.batch():
                         jobs = [executor.submit(Requeued(), place, tasks[number]) for number in batch]
                     running |= dict(zip(batch, jobs, strict=True))
-                ended = [number for number, job in running.items() if job.done()]
+                ended = self._ended(running)
                 if not ended:
                     time.sleep(2.0 if self.slurm else 0.1)
                 for number in ended:
@@ -98,12 +101,22 @@ class Submitit:
         while time.monotonic() < last and not all(job.done() for job in jobs):
             time.sleep(0.02)
 
+    def _ended(self, running: dict[int, Any]) -> list[int]:
+        """Tasks that have ended: by their results; in Slurm also those that have left its queue without one."""
+        if not self.slurm:
+            return [number for number, job in running.items() if job.done()]
+        there = [number for number, job in running.items() if job.paths.result_pickle.exists()]
+        if there or (queued := _queue()) is None:
+            return there
+        before, self.gone = self.gone, {number for number, job in running.items() if job.job_id not in queued}
+        return sorted(self.gone & before)  # a look later: its file may have been on its way
+
     def _outcome(self, job: Any) -> Any:
         import submitit
 
-        died = WorkerDied(f"the process that ran it ended (its state: {job.state}; its log: {job.paths.stderr})")
-        if not self.slurm and not job.paths.result_pickle.exists():
-            return died  # elsewhere a file may come late, and submitit waits for it
+        died = WorkerDied(f"the process that ran it ended; its log: {job.paths.stderr}")
+        if not job.paths.result_pickle.exists():
+            return died
         try:
             return job.result()
         except submitit.core.utils.FailedJobError as error:
@@ -113,6 +126,13 @@ class Submitit:
 
     def close(self) -> None:
         """Nothing: a task's process ends with it."""
+
+
+def _queue() -> set[str] | None:
+    """Numbers of the tasks that wait or run in Slurm; None where it does not answer. submitit would ask sacct, which
+    not every cluster has."""
+    asked = subprocess.run(["squeue", "-h", "-r", "-o", "%i"], capture_output=True, text=True, check=False)
+    return set(asked.stdout.split()) if asked.returncode == 0 else None
 
 
 @contextmanager
