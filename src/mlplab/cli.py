@@ -38,6 +38,8 @@ def setting(values: Any, name: str, example: str) -> Path:
 
 def _leave_at_once(status: int) -> NoReturn:
     """End without the interpreter's own end: clearing away torch and Lightning takes it seconds."""
+    if engines := sys.modules.get("mlplab.sweeps.engines"):
+        engines.close_all()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -1,4 +1,4 @@
-"""hydra/launcher=fused is a launcher like any other: Hydra's own suites for launchers pass with it."""
+"""hydra/launcher=fused and its like are launchers like any other: Hydra's own suites for launchers pass with each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from hydra.version import VersionBase
 from hydra_plugins.mlplab_launcher.fused import FusedLauncher
 
 # the suites' programs name no version of Hydra's behaviour
+ENGINES = ("joblib", "ray", "submitit_local")
 pytestmark = pytest.mark.filterwarnings(r"ignore:\s*Future Hydra versions will no longer change:UserWarning")
 
 
@@ -27,6 +28,12 @@ def test_hydra_finds_the_launcher() -> None:
 @pytest.mark.parametrize(("launcher_name", "overrides"), [("fused", [])])
 class TestFusedLauncher(LauncherTestSuite):
     """Sweeps of a program without a batch function run job by job."""
+
+
+@pytest.mark.parametrize(("launcher_name", "overrides"), [(name, []) for name in ENGINES])
+@pytest.mark.slow
+class TestEngines(LauncherTestSuite):
+    """Sweeps of a program without a batch function whose jobs are tasks of an engine."""
 
 
 @pytest.mark.parametrize(
@@ -47,3 +54,11 @@ class TestFusedLauncherInBatches(BatchedSweeperTestSuite):
 @pytest.mark.slow
 class TestFusedLauncherIntegration(IntegrationTestSuite):
     """Programs in processes of their own, with hydra.job.chdir as well."""
+
+
+@pytest.mark.parametrize(
+    ("task_launcher_cfg", "extra_flags"), [({}, ["-m", f"hydra/launcher={name}"]) for name in ENGINES], ids=ENGINES
+)
+@pytest.mark.slow
+class TestEnginesIntegration(IntegrationTestSuite):
+    """The same with each engine."""

@@ -164,6 +164,7 @@ def test_workers_that_are_interrupted_leave_their_state_too(tmp_path: Path) -> N
     words = (*SWEEP[:-1], "trainer.max_epochs=3000", "trainer.checkpoint_seconds=1000", "hydra.launcher.workers=2")
     process = start("-m", *words, "hydra.sweep.dir=s", cwd=tmp_path)
     assert process.stdout is not None
+    assert "8 jobs in 2 tasks, 2 at once" in process.stdout.readline()
     assert all("4 jobs fused" in process.stdout.readline() for _ in range(2)), "both have begun"
     time.sleep(5)
     sent = time.monotonic()

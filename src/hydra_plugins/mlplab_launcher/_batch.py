@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,8 @@ def _launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[J
         planner = Planner(Composer(launcher.config, launcher.hydra_context.config_loader))
         planned = [planner.plan(overrides, first + i) for i, overrides in enumerate(job_overrides)]
         checked = _check(planned)
+        if launcher.engine is not None:
+            launcher.engine.start()
         ledger = Ledger(sweep)
         keys = ledger.keys(checked)
         numbers = ledger.numbers(keys, first)
@@ -97,15 +100,13 @@ def _launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[J
     returns = [BatchReturn(job, subdir) for job in planned]
     callbacks = _Callbacks(launcher)
     callbacks.start(returns)
-    most = None if launcher.max_jobs == "auto" else int(launcher.max_jobs)
-    batch = get_method(launcher.batch_function)
+    batch = _batch(launcher, sweep, halving)
     outcomes: list[Any] = [None] * len(planned)
     for launch in sorted(set(launches)):
         which = [i for i, of in enumerate(launches) if of == launch]
         folders = [planned[i].folder for i in which]
         try:
-            more = {"halving": halving} if halving else {}
-            found = batch([checked[i] for i in which], folders, max_jobs=most, workers=launcher.workers, **more)
+            found = batch([checked[i] for i in which], folders)
         except (KeyboardInterrupt, SystemExit):
             done = sum(finished(job.folder) is not None for job in planned)
             print(
@@ -124,6 +125,19 @@ def _launch(launcher: Any, job_overrides: list[list[str]], first: int) -> list[J
     callbacks.end(returns)
     _tell(outcomes, planned, sweep)
     return list(returns)
+
+
+def _batch(launcher: Any, sweep: Path, halving: Any) -> Callable[[list[Any], list[Path]], list[Any]]:
+    """The program's batch function, in this process or spread over those of an engine."""
+    function, engine, settings = get_method(launcher.batch_function), launcher.engine, launcher.settings
+    most = None if settings.max_jobs == "auto" else settings.max_jobs
+    if engine is None:
+        more = {"halving": halving} if halving else {}
+        return lambda configs, folders: function(configs, folders, max_jobs=most, **more)
+    from mlplab.sweeps.tasks import spread
+
+    size = None if settings.jobs_per_task == "auto" else settings.jobs_per_task
+    return lambda configs, folders: spread(function, configs, folders, engine, sweep, most, size, halving)
 
 
 def _check(planned: list[Planned]) -> list[Any]:

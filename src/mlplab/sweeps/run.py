@@ -27,7 +27,6 @@ from mlplab.signals import Interrupted, interruptible
 from mlplab.sweeps import recording
 from mlplab.sweeps.bar import Bar
 from mlplab.sweeps.unfinished import Unfinished
-from mlplab.sweeps.workers import run_in_workers
 from mlplab.training import devices
 from mlplab.training.checks import check_fits
 
@@ -45,7 +44,6 @@ def run_batch(
     configs: Sequence[Config],
     folders: Sequence[Path],
     max_jobs: int | None = None,
-    workers: int = 1,
     tell: Tell = lambda what, jobs: None,
     halving: Halving | None = None,
 ) -> list[Outcome]:
@@ -55,7 +53,6 @@ def run_batch(
 
     Args:
         max_jobs: at most so many networks at once; None chooses by the caches or the device's memory.
-        workers: processes to spread the jobs over.
         tell: told `begin` (job numbers) before jobs train and `done` (their outcomes) after.
         halving: stops fused networks that are behind; jobs that run alone run to their end.
 
@@ -67,8 +64,6 @@ def run_batch(
         return [result for result in before if result is not None]
     try:
         with interruptible():
-            if workers > 1 and len(configs) > 1:
-                return run_in_workers(configs, folders, max_jobs, min(workers, len(configs)), halving)
             return _Batch(configs, folders, before, max_jobs, tell, halving).run()
     except Interrupted as error:
         error.leave()
