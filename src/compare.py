@@ -7,7 +7,7 @@ from mlplab.cli import job, whole_process
 from mlplab.config.tools import Compare
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="compare")
+@hydra.main(version_base="1.3", config_path="../conf/compare", config_name="compare")
 def main(values: DictConfig) -> None:
     with job():
         from mlplab.compose import to_own

@@ -256,6 +256,7 @@ def right_words(number: int, home: Path) -> list[str]:
     words.append(f"trainer.monitor=val/{draw(one_of(monitors))}")
     words.append(f"trainer.checkpoint_seconds={draw(one_of([0, 5.0]))}")
     words.append(f"trainer.overfit={text(draw(whole(0, 5)) == 0)}")
+    words.append("trainer.detect_anomaly=false")  # it ends a run that diverges with an error, as it is meant to
     words.append(f"objective={draw(one_of(['val', 'train']))}/{draw(one_of(monitors))}")
     return words
 

@@ -195,6 +195,7 @@ def test_a_portfolio_killed_and_resumed_is_the_one_that_was_not(wine: Result, tm
     whole = script("train", *settings, "hydra.run.dir=whole", cwd=tmp_path)
     assert whole.returncode == 0, whole.stderr
     assert "chosen: " in whole.stdout
+    assert "out of fold" in whole.stdout
     kill_during(*settings, "hydra.run.dir=killed", cwd=tmp_path, file="killed/.hydra/config.yaml", after=4)
     again = script("train", "resume=killed", cwd=tmp_path)
     assert again.returncode == 0, again.stderr

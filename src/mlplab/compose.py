@@ -10,6 +10,8 @@ from typing import Any
 from mlplab.config.base import SettingError
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+OWN = ("hydra", "compare")
+"""Folders of conf/ that are no groups of a run: Hydra's, and compare's, whose `ensemble` is a number."""
 
 
 def load_config(*overrides: str, name: str = "train") -> Any:
@@ -100,7 +102,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _groups() -> list[str]:
-    return sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name != "hydra")
+    return sorted(p.name for p in CONF.iterdir() if p.is_dir() and p.name not in OWN)
 
 
 def explain_hydra(error: BaseException, own: Iterable[str] = ()) -> str:

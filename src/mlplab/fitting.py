@@ -82,7 +82,9 @@ def fit_as_asked(
         for observer in observers:
             observer.close()
     fitted = answer.fitted
-    if config.calibration.name == "temperature" and answer.chosen is None and fitted.network and fitted.main:
+    trained = bool(fitted.history) and fitted.network is not None  # or it diverged in its first epoch
+    if config.calibration.name == "temperature" and answer.chosen is None and trained and fitted.main:
+        assert fitted.network is not None
         fitted.network = calibrated(fitted.network, config, prepared, folder)
     return answer
 

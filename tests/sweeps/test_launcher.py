@@ -330,7 +330,7 @@ def test_a_diverged_job_says_so_and_the_others_complete(tmp_path: Path) -> None:
     wild = ("optimizer=sgd", "activation=identity", "optimizer.lr=0.01,1e6,0.02", "hydra.sweep.dir=s")
     run = script("train", "-m", *SMALL, *wild, cwd=tmp_path)
     assert run.returncode == 1, run.stderr
-    assert "job 1 (optimizer=sgd activation=identity optimizer.lr=1000000.0) diverged: the loss became" in run.stderr
+    assert "optimizer.lr=1000000.0) diverged: the loss became" in run.stderr
     values = [result(tmp_path / "s" / str(i)) for i in range(3)]
     assert [v["status"] for v in values] == ["completed", "diverged", "completed"]
     assert values[1]["objective"] is None

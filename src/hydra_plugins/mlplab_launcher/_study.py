@@ -126,7 +126,8 @@ def open_study(
 def _storage(optuna: Any, address: str | None, folder: Path) -> Any:
     """A database of Optuna's, or a file in the sweep's folder."""
     if address is None:
-        backend = optuna.storages.journal.JournalFileBackend(str(folder / "study.journal"))
+        # absolute, or Optuna's lock is a link that leads nowhere, and one that a killed process left lasts for ever
+        backend = optuna.storages.journal.JournalFileBackend(str((folder / "study.journal").absolute()))
         return optuna.storages.JournalStorage(backend)
     for wait in (0.5, 1.0, 2.0, None):
         try:

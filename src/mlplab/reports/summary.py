@@ -36,12 +36,17 @@ def show(result: Result) -> None:
         except (ValueError, KeyError, TypeError):
             print(f"{paths.first_step} is damaged and not shown")
     if result.metrics:
-        show_scores(_title(result), result.metrics, values["data"]["rows"])
+        metrics, counts = result.metrics, values["data"]["rows"]
+        portfolio = "portfolio" in values
+        if portfolio and "val" in metrics:  # every training row validated, by networks that had not seen it
+            metrics = {"train": metrics["train"], "out of fold": metrics["val"], "test": metrics["test"]}
+            counts = {**counts, "out of fold": counts["train"]}
+        show_scores(_title(result), metrics, counts)
         losses = read_numbers(paths.metrics, "train/loss") if paths.metrics.is_file() else []
         if losses is None:
             print(f"{paths.metrics} is damaged: what it says of the course of the loss is left out")
         verdict = judge(result.metrics, values["data"]["rows"], len(values["data"]["classes"]), losses or [])
-        if verdict and result.status == "completed":
+        if verdict and result.status == "completed" and not portfolio:
             console.print(str(verdict), highlight=False, markup=False)
     console.print(f"{_speed(result)}{result.folder}", highlight=False, soft_wrap=True)
 
