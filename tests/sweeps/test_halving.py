@@ -134,6 +134,24 @@ def test_a_search_stops_the_worst_tells_it_as_pruned_and_fills_the_room(tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("launcher", ["fused", "joblib"])
+def test_each_task_of_an_engine_stops_its_own_networks(launcher: str, tmp_path: Path) -> None:
+    of = (f"hydra/launcher={launcher}", "hydra.launcher.workers=2", "hydra.sweeper.n_trials=12")
+    arguments = (*SEARCH, *of, "hydra.sweeper.seed=0", "hydra.sweeper.pruner=halving", "trainer.max_epochs=9")
+    run = script("train", *arguments, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "10 jobs in 2 tasks, 2 at once" in run.stdout
+    found = results(tmp_path / "s")
+    assert len(found) == 12
+    assert 4 <= [found[str(i)]["status"] for i in range(10)].count("pruned") < 10, "of five networks two stay, then one"
+    assert {values["status"] for values in found.values()} == {"pruned", "completed"}
+    when = {path: path.stat().st_mtime_ns for path in tmp_path.glob("s/*/result.json")}
+    again = script("train", *arguments, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("s/*/result.json")} == when
+
+
+@pytest.mark.slow
 def test_on_digits_it_finds_the_same_with_half_of_the_steps(tmp_path: Path) -> None:
     """The random sampler draws the same 30 trials with and without the pruner."""
     for seed in range(3):

@@ -13,7 +13,7 @@ from typing import Any
 
 from mlplab.config.base import SettingError
 from mlplab.config.launching import Launching
-from mlplab.sweeps.engines import Task, WorkerDied, on_this_machine
+from mlplab.sweeps.engines import SECONDS_TO_LEAVE, Task, WorkerDied, on_this_machine
 from mlplab.sweeps.engines.worker import Place, call, pass_on_path
 
 STORE_BYTES = 100 << 20
@@ -90,8 +90,10 @@ class Ray:
                         outcome = WorkerDied(f"the process that ran it ended ({type(error).__name__}: {said})")
                     yield number, outcome
         finally:
-            for _, reference in running.values():
-                ray.cancel(reference, force=True)
+            for force in (False, True):  # as Ctrl-C, with time to write the state of their training; then SIGKILL
+                for _, reference in running.values():
+                    ray.cancel(reference, force=force)
+                wait(running, timeout=0 if force else SECONDS_TO_LEAVE)
 
     def close(self) -> None:
         """End the cluster, if it is ours, or leave it."""

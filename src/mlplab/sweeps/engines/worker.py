@@ -100,8 +100,12 @@ def _travels(error: Exception) -> bool:
     return True
 
 
-def how_it_ended(code: int | None) -> str:
+def how_it_ended(code: Any) -> str:
     """An exit status in words."""
     import signal
 
-    return f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"ended with status {code}"
+    return (
+        f"was killed by {signal.Signals(-code).name}"
+        if isinstance(code, int) and code < 0
+        else f"ended with status {code}"
+    )
