@@ -55,10 +55,14 @@ class Launching(Settings):
 
 
 class _Hydra(Settings):
+    """The part of Hydra's own settings that is checked."""
+
     launcher: Launching
 
 
 class _Root(Settings):
+    """Gives a mistake its whole path."""
+
     hydra: _Hydra
 
 
