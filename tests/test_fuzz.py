@@ -103,11 +103,9 @@ class Trained:
                 if isinstance(outcome, Exception):
                     raise outcome
             self.counts["in sweeps"] += 1
-        elif spread:
-            run(config, folder)
         else:
-            first = run(load_config(*words, "trainer.max_epochs=1"), folder)
-            if first.status == "diverged":
+            first = run(config if spread else load_config(*words, "trainer.max_epochs=1"), folder)
+            if first.status == "diverged":  # perhaps before there was anything to go on from
                 self.counts["diverged"] += 1
                 return
         if config.ensemble.networks > 1:
