@@ -115,6 +115,11 @@ def array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy()
 
 
+def _told_elsewhere() -> np.errstate:
+    """Numbers that overflow are a divergence, which the training tells in its own words."""
+    return np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
 class _Network(torch.autograd.Function):
     """Lends the NumPy network to torch: given dL/d(logits), NumPy's backward passes give all other derivatives."""
 
@@ -122,16 +127,18 @@ class _Network(torch.autograd.Function):
     def forward(ctx: Any, network: NumpyMLP, x: Tensor, *parameters: Tensor) -> Tensor:
         ctx.layers = network.written_out(x)
         values = array(x)
-        for layer in ctx.layers:
-            values = layer.forward(values)
+        with _told_elsewhere():
+            for layer in ctx.layers:
+                values = layer.forward(values)
         return torch.from_numpy(values).to(x)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         delta = array(grad)
-        for layer in reversed(ctx.layers):
-            delta = layer.backward(delta)
+        with _told_elsewhere():
+            for layer in reversed(ctx.layers):
+                delta = layer.backward(delta)
         # the layers' gradients stand in the order of nn.Module.parameters(): layer by layer, weight before bias
         found = [torch.from_numpy(g).to(grad) for layer in ctx.layers for g in layer.gradients]
         return None, torch.from_numpy(delta).to(grad), *found
@@ -143,8 +150,9 @@ class _Loss(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, name: str, gamma: float, logits: Tensor, targets: Tensor) -> Tensor:
         z, t = array(logits), array(targets)
-        ctx.delta = output_delta(name, z, t, gamma)
-        return torch.from_numpy(row_losses(name, z, t, gamma)).to(logits)
+        with _told_elsewhere():
+            ctx.delta = output_delta(name, z, t, gamma)
+            return torch.from_numpy(row_losses(name, z, t, gamma)).to(logits)
 
     @staticmethod
     @once_differentiable
