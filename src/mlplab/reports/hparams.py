@@ -26,13 +26,16 @@ def row_of(folder: Path, settings: Mapping[str, Any]) -> Row:
         settings: the run's settings, nested.
     """
     paths = RunFolder(folder)
-    if paths.swept.is_file():
-        return dict(json.loads(paths.swept.read_text()))
-    given: list[str] = []
-    if paths.overrides.is_file():
-        import yaml
+    import yaml
 
-        given = [str(text) for text in yaml.safe_load(paths.overrides.read_text()) or []]
+    given: list[str] = []
+    try:
+        if paths.swept.is_file():
+            return dict(json.loads(paths.swept.read_text()))
+        if paths.overrides.is_file():
+            given = [str(text) for text in yaml.safe_load(paths.overrides.read_text()) or []]
+    except (ValueError, TypeError, yaml.YAMLError):  # damaged: no reason not to train on, the row is shorter
+        given = []
     return row(settings, SHORT) | row(settings, [key_of(text) for text in given], given)
 
 
