@@ -159,12 +159,7 @@ class _Batch:
             self.tell("begin", {job.number: None for job in missing})
             unfinished = Unfinished(chunk, bar.report)
             try:
-                # finished jobs of a chunk train along, unrecorded: the last bits depend on whom a network is with
-                training = FusedTraining(chunk, device, unfinished.after_epoch, copy.deepcopy(self.halving))
-                unfinished.begin(training)
-                began = time.time() - training.seconds
-                results = training.run()
-                self.halving = training.halving  # a chunk that was begun in vain has not been seen
+                training, began = self._train(chunk, device, unfinished)
             except Interrupted:
                 unfinished.write()
                 raise
@@ -182,10 +177,21 @@ class _Batch:
                 continue
             with runs.flushed_together():
                 numbers = {job.number for job in missing}
-                self._end({t.job.number: _write(t, training, began) for t in results if t.job.number in numbers})
+                self._end({t.job.number: _write(t, training, began) for t in training.all if t.job.number in numbers})
             unfinished.remove()
+            del training  # its memory is the next chunk's
             bar.chunk_done(len(chunk))
             waiting, retried = rest, False
+
+    def _train(self, chunk: list[Job], device: torch.device, unfinished: Unfinished) -> tuple[FusedTraining, float]:
+        """A chunk's training, ended, and when it began; nothing of one that fails stays in the memory."""
+        # finished jobs of a chunk train along, unrecorded: the last bits depend on whom a network is with
+        training = FusedTraining(chunk, device, unfinished.after_epoch, copy.deepcopy(self.halving))
+        unfinished.begin(training)
+        began = time.time() - training.seconds
+        training.run()
+        self.halving = training.halving  # a chunk that was begun in vain has not been seen
+        return training, began
 
 
 def _write(trained: Trained, training: FusedTraining, began: float) -> Outcome:

@@ -69,4 +69,5 @@ class Unfinished:
 
     def remove(self) -> None:
         """The chunk is done, or begins again."""
+        self.training, self.captured = None, None  # it holds this object in turn: neither would leave the memory
         self.path.unlink(missing_ok=True)
