@@ -22,7 +22,6 @@ from mlplab.experiment import run
 from mlplab.export import export
 from mlplab.models.ensemble import Blend, Calibrated
 from mlplab.portfolio.blend import bagged_weights, folds_of, greedy_weights, log_loss
-from mlplab.portfolio.fit import pooled
 from mlplab.portfolio.networks import Data, jobs_of, sized
 from mlplab.predict import predict
 from mlplab.reports.tables import write_csv
@@ -90,7 +89,7 @@ def test_folds_deal_each_class_out_evenly() -> None:
 
 
 def test_a_folds_networks_and_scaling_see_none_of_its_rows() -> None:
-    config = pooled(load_config(*QUICK))
+    config = load_config(*QUICK).pooled()
     prepared = prepare(config.data)
     assert len(prepared.parts["val"]) == 0
     pool = prepared.parts["train"].rows

@@ -14,10 +14,11 @@ from mlplab.config.fusable import alone_because
 from mlplab.data.prepared import Prepared
 from mlplab.fused.plan import Job
 from mlplab.fused.training import FusedTraining, Trained
-from mlplab.models.build import build, members, together
+from mlplab.models.build import members, together
+from mlplab.reports.progress import ProgressBar
 from mlplab.runs import RunFolder
 from mlplab.training import checkpoints, losses
-from mlplab.training.history import Fitted, MetricsFile, Row, mean_row
+from mlplab.training.history import Fitted, Row, mean_row, write_metrics
 from mlplab.training.selection import Selection
 
 if TYPE_CHECKING:
@@ -39,11 +40,11 @@ def fit_ensemble(
     one_by_one = alone_because(configs[0])
     trained = (_in_turn if one_by_one else _at_once)(configs, prepared, device, folder, observers)
     whole = _whole(config, prepared, trained, device)
+    if one_by_one:  # what is not a bar hears of the means, when they are known
+        for row in whole.history:
+            _tell([o for o in observers if not isinstance(o, ProgressBar)], row)
     if whole.history:
-        if config.logger.name != "none":
-            file = MetricsFile(folder.metrics)
-            file.extend(whole.history)
-            file.close()
+        write_metrics(config, whole.history, folder.metrics)
         _save(config, prepared, whole, folder)
     for left in (_member_folder(folder, i) for i in range(len(configs))):
         shutil.rmtree(left, ignore_errors=True)
@@ -66,13 +67,7 @@ def _at_once(
 
 def _fitted(trained: Trained, prepared: Prepared, device: str) -> Fitted:
     config = trained.job.config
-    network = None
-    if trained.history:
-        train = prepared.parts["train"]
-        n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
-        network = build(config, train.x[:1].flatten(1).shape[1], n_outputs, prepared.categories, prepared.n_numbers)
-        network.load_state_dict(trained.best)
-        network.eval()
+    network = trained.network() if trained.history else None
     return Fitted(
         network=network,
         history=trained.history,
@@ -99,9 +94,6 @@ def _in_turn(
         start = checkpoints.load(own.last) if own.last.is_file() else None
         watching: list[Any] = [_Member(observer, i, config.trainer.max_epochs) for observer in observers]
         done.append(fit(config, prepared, device, own, watching, start))
-    rows = zip(*(fitted.history for fitted in done), strict=False)
-    for row in map(mean_row, rows):
-        _tell([o for o in observers if not hasattr(o, "max_epochs")], row)
     return done
 
 
@@ -109,7 +101,7 @@ class _Member:
     """Passes a member's epochs on to a progress bar, which counts those of all members; others hear of the means."""
 
     def __init__(self, observer: Any, number: int, epochs: int) -> None:
-        self.bar = observer if hasattr(observer, "max_epochs") else None
+        self.bar = observer if isinstance(observer, ProgressBar) else None
         self.before = number * epochs
 
     def on_batch(self, epoch: int, batch: int, n_batches: int) -> None:
@@ -163,5 +155,4 @@ def _save(config: Config, prepared: Prepared, whole: Fitted, folder: RunFolder) 
     value = whole.history[whole.best_epoch].get(config.trainer.monitor, float("nan"))
     best = checkpoints.best_content(config, prepared, weights, n_outputs, whole.best_epoch, value)
     checkpoints.save(best, folder.best)
-    last = checkpoints.last_content(config, {}, [], {}, {}, whole.history, {}, prepared.fingerprint)
-    checkpoints.save_last(last, folder.last)
+    checkpoints.save_last(checkpoints.ended(config, whole.history, prepared.fingerprint), folder.last)

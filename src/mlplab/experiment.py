@@ -17,7 +17,6 @@ from mlplab.config import Config, SettingError
 from mlplab.data.prepared import Prepared, prepare
 from mlplab.fitting import epochs_shown, fit_as_asked
 from mlplab.models.build import dtype_of
-from mlplab.portfolio.fit import pooled
 from mlplab.reports.events import cut
 from mlplab.reports.progress import ProgressBar
 from mlplab.reports.tables import write_csv
@@ -111,8 +110,7 @@ def _run(
 ) -> runs.Result:
     with torch_left_as_found():
         device = devices.resolve(config.accelerator)
-        if config.portfolio.name != "none":
-            config = pooled(config)
+        config = config.pooled()
         prepared = prepare(config.data, dtype_of(config))
         if start is not None and prepared.fingerprint != start["fingerprint"]:
             raise SettingError(

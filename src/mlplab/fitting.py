@@ -11,8 +11,6 @@ from mlplab.config import Config
 from mlplab.config.fusable import alone_because
 from mlplab.data.prepared import Prepared
 from mlplab.models.build import members
-from mlplab.portfolio.fit import Chosen, fit_portfolio
-from mlplab.portfolio.show import show_tried, write_tried
 from mlplab.record import objective_of
 from mlplab.reports.progress import ProgressBar
 from mlplab.runs import RunFolder
@@ -20,6 +18,7 @@ from mlplab.training.calibration import calibrated
 from mlplab.training.history import Fitted
 
 if TYPE_CHECKING:
+    from mlplab.portfolio.fit import Chosen
     from mlplab.training.epochs import Observer
 
 
@@ -37,6 +36,8 @@ class Answer:
         """Add to what result.json says how a portfolio chose; write and show it."""
         if self.chosen is None:
             return
+        from mlplab.portfolio.show import show_tried, write_tried
+
         values["portfolio"] = self.chosen.record()
         if self.chosen.tried:
             values["metrics"]["val"] = {"loss": self.chosen.out_of_fold["log_loss"], **self.chosen.out_of_fold}
@@ -62,6 +63,8 @@ def fit_as_asked(
 ) -> Answer:
     """Train what the settings ask for; see `training.fit.fit`, `ensemble.fit_ensemble`, `portfolio.fit`."""
     if config.portfolio.name != "none":
+        from mlplab.portfolio.fit import fit_portfolio  # a run of one network need not wait for it
+
         bars = [observer for observer in observers if isinstance(observer, ProgressBar)]
 
         def report(done: int, total: int) -> None:

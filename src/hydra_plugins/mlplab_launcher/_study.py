@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import socket
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from mlplab.config.base import SettingError
 from mlplab.config.messages import nearest
 from mlplab.config.objectives import named
 from mlplab.reports.tables import show_table
+from mlplab.sweeps.engines.worker import alive
 
 SAMPLERS = ("tpe", "random", "cmaes", "gp", "grid")
 
@@ -185,21 +185,11 @@ def bury_the_dead(optuna: Any, study: Any) -> None:
     their jobs go on where they were."""
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         host, process = trial.user_attrs.get("process", (None, 0))
-        if host == socket.gethostname() and not _alive(process):
+        if host == socket.gethostname() and not alive(process):
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             if trial.params:
                 told = {**trial.system_attrs, "fixed_params": trial.params}  # a grid's cell keeps its number
                 study.add_trial(optuna.trial.create_trial(state=optuna.trial.TrialState.WAITING, system_attrs=told))
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def told(optuna: Any, study: Any) -> int:

@@ -67,6 +67,14 @@ class Config(Settings):
         """Whether several networks answer together, whose insides are not shown one by one."""
         return self.ensemble.networks > 1 or self.portfolio.name != "none"
 
+    def pooled(self) -> Config:
+        """For a portfolio, without a validation part: every row that is no test row trains, fold by fold."""
+        if self.portfolio.name == "none" or self.data.split is None:
+            return self
+        train_share, val_share, test_share = self.data.fractions
+        split = [train_share + val_share, test_share]
+        return self.model_copy(update={"data": self.data.model_copy(update={"split": split})})
+
     @model_validator(mode="after")
     def _consistent(self) -> Config:
         objectives.check(self.objectives)

@@ -79,6 +79,11 @@ class Prepared:
         return len(self.feature_names)
 
     @property
+    def n_inputs(self) -> int:
+        """How many numbers the network is given of a row: its features, an image's pixels, a blend's raw columns."""
+        return self.parts["train"].x[:1].flatten(1).shape[1]
+
+    @property
     def n_numbers(self) -> int:
         """How many of the features, the first ones, are scaled numbers."""
         return 0 if self.schema is None else self.schema.n_numbers

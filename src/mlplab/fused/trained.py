@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlplab.fused.plan import Job
 from mlplab.training import schedulers
 from mlplab.training.evaluation import Scores
 from mlplab.training.history import Diverged, Row
+from mlplab.training.network import initial_network
 from mlplab.training.selection import Selection
 
 
@@ -33,3 +34,9 @@ class Trained:
 
     def __post_init__(self) -> None:
         self.schedule = self.job.config.scheduler.model_dump_json()
+
+    def network(self) -> nn.Module:
+        """The job's network alone, with the weights of its best epoch, in evaluation mode."""
+        network = initial_network(self.job.config, self.job.prepared)
+        network.load_state_dict(self.best)
+        return network.eval()

@@ -19,12 +19,12 @@ from mlplab.fused.scores import first_bad, metrics
 from mlplab.fused.stack import Context, Stack
 from mlplab.fused.trained import Trained
 from mlplab.fused.updates import Update, Value, spread
-from mlplab.models.build import build
-from mlplab.training import losses, schedulers
+from mlplab.training import schedulers
 from mlplab.training.calibration import fit_temperature
 from mlplab.training.evaluation import ROWS_AT_ONCE, Scores
 from mlplab.training.history import Diverged, Row, likely_cause
 from mlplab.training.metrics import probabilities
+from mlplab.training.network import initial_network
 from mlplab.training.selection import Selection, direction
 from mlplab.training.threads import threads_for
 
@@ -51,15 +51,8 @@ class FusedTraining:
         config, prepared = jobs[0].config, jobs[0].prepared
         self.config, self.report, self.halving = config, report, halving
         self.dtype = torch.float64 if config.accelerator.precision == 64 else torch.float32
-        n_inputs = prepared.parts["train"].x[:1].flatten(1).shape[1]
         with torch.random.fork_rng(devices=[]):
-            template = build(
-                config,
-                n_inputs,
-                losses.n_outputs(config.loss.name, prepared.n_classes),
-                prepared.categories,
-                prepared.n_numbers,
-            )
+            template = initial_network(config, prepared)
         self.stack = Stack(template, [job.config for job in jobs], device, self.dtype)  # type: ignore[arg-type]
         self.stack.fit_edges([job.prepared.parts["train"].x for job in jobs])
         self.update = Update(self.stack, [job.config.optimizer for job in jobs])

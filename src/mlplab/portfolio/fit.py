@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from mlplab import randomness
 from mlplab.config import Config, SettingError
-from mlplab.config.data import DataSettings
 from mlplab.config.portfolio import TablePortfolio
 from mlplab.data.prepared import Prepared, seen_through
 from mlplab.data.preprocess import Features, SideBySide
@@ -22,11 +21,11 @@ from mlplab.fused.training import Trained
 from mlplab.models.build import SEEDS, dtype_of
 from mlplab.models.ensemble import Blend, Calibrated
 from mlplab.portfolio.blend import LEAST, bagged_weights, folds_of, log_loss
-from mlplab.portfolio.networks import Data, Report, jobs_of, network_of, train
+from mlplab.portfolio.networks import Data, Report, jobs_of, train
 from mlplab.runs import RunFolder
 from mlplab.training import checkpoints, losses
 from mlplab.training.calibration import fit_temperature
-from mlplab.training.history import Fitted, MetricsFile, mean_row
+from mlplab.training.history import Fitted, mean_row, write_metrics
 from mlplab.training.metrics import compute
 
 LEAST_WEIGHT = 0.02
@@ -69,23 +68,13 @@ class Chosen:
         }
 
 
-def pooled(config: Config) -> Config:
-    """The settings with no validation part of its own: every row that is no test row trains, fold by fold."""
-    data: DataSettings = config.data
-    if data.split is None:
-        return config
-    train_share, val_share, test_share = data.fractions
-    split = [train_share + val_share, test_share]
-    return config.model_copy(update={"data": data.model_copy(update={"split": split})})
-
-
 def fit_portfolio(
     config: Config, prepared: Prepared, device: str, folder: RunFolder, report: Report
 ) -> tuple[Prepared, Fitted, Chosen]:
     """Train a portfolio and write its checkpoint and metrics.csv.
 
     Args:
-        config: from `pooled`.
+        config: from `Config.pooled`.
         prepared: its data; the training part holds all rows but those of the test part.
 
     Returns:
@@ -166,12 +155,8 @@ def _save(
     n_outputs, epoch = losses.n_outputs(config.loss.name, final.n_classes), fitted.best_epoch
     best = checkpoints.best_content(config, final, network.state_dict(), n_outputs, epoch, math.nan, temperature)
     checkpoints.save(best | {"blend": told}, folder.best)
-    last = checkpoints.last_content(config, {}, [], {}, {}, fitted.history, {}, final.fingerprint)
-    checkpoints.save_last(last, folder.last)
-    if config.logger.name != "none":
-        file = MetricsFile(folder.metrics)
-        file.extend(fitted.history)
-        file.close()
+    checkpoints.save_last(checkpoints.ended(config, fitted.history, final.fingerprint), folder.last)
+    write_metrics(config, fitted.history, folder.metrics)
 
 
 def choose(probs: Sequence[np.ndarray], y: np.ndarray, portfolio: TablePortfolio, seed: int) -> np.ndarray:
@@ -215,7 +200,7 @@ def _assemble(
 ) -> tuple[Blend, SideBySide, dict[str, Any]]:
     """The blend, the features that it takes, and what rebuilds both."""
     features: list[Features] = []
-    made: list[dict[str, str]] = []
+    made: list[dict[str, Any]] = []
     places: dict[int, tuple[int, int]] = {}
     members, weights, stretches, told, end = [], [], [], [], 0
     for name, of in answering.items():
@@ -226,8 +211,8 @@ def _assemble(
                 places[id(own)] = (end, end + own.n_features)
                 end += own.n_features
                 features.append(own)
-                made.append({"scaling": t.job.config.data.scaling, "onehot": own.onehot})  # type: ignore[dict-item]
-            members.append(network_of(t))
+                made.append({"scaling": t.job.config.data.scaling, "onehot": own.onehot})
+            members.append(t.network())
             weights.append(shares[name] / len(of))
             stretches.append(places[id(own)])
             of_which = list(places).index(id(own))

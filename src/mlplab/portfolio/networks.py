@@ -8,21 +8,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from mlplab import randomness
 from mlplab.config import Config, setting
 from mlplab.config.portfolio import TablePortfolio
 from mlplab.data.prepared import Prepared, refitted
-from mlplab.data.preprocess import Features
 from mlplab.fused.chunks import chunk_size
 from mlplab.fused.plan import Job, plan
 from mlplab.fused.training import FusedTraining, Trained
-from mlplab.models.build import SEEDS, build, dtype_of
-from mlplab.training import losses
+from mlplab.models.build import SEEDS, dtype_of
 
 LEAST_ROWS, BATCHES = 16, 8
 """A batch has an eighth of the rows, but not fewer than 16 and not more than `data.batch_size`."""
+AT_LEAST = 40
+"""Networks of a chunk, if there are so many: fewer spend more on the steps' own cost than the caches save."""
 
 Report = Callable[[int, int], None]
 """Told (epochs done, epochs in all), all groups of networks together."""
@@ -103,18 +102,3 @@ def train(jobs: Sequence[Job], device: torch.device, report: Report) -> list[Tra
             results[trained.job.number] = trained
         done += chunk[0].config.trainer.max_epochs
     return [results[i] for i in range(len(jobs))]
-
-
-AT_LEAST = 40
-"""Networks of a chunk, if there are so many: fewer spend more on the steps' own cost than the caches save."""
-
-
-def network_of(trained: Trained) -> nn.Module:
-    """The plain network of a job, with its last weights, in evaluation mode."""
-    config, prepared = trained.job.config, trained.job.prepared
-    features = prepared.preprocess
-    assert isinstance(features, Features)
-    n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
-    network = build(config, features.n_features, n_outputs, prepared.categories, prepared.n_numbers)
-    network.load_state_dict(trained.best)
-    return network.eval()

@@ -12,10 +12,9 @@ from torch import Tensor
 from mlplab import record, runs
 from mlplab.fused.trained import Trained
 from mlplab.fused.training import FusedTraining
-from mlplab.models.build import build
 from mlplab.reports.events import cut
 from mlplab.training import checkpoints, losses
-from mlplab.training.history import Fitted, MetricsFile
+from mlplab.training.history import Fitted, write_metrics
 
 TORCH_NAMES = {
     "momentum": {"momentum": "momentum_buffer"},
@@ -42,13 +41,9 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
         cut(job.folder, {})
     n_rows = len(prepared.parts["train"])
     n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
-    network = None
-    if config.ensemble.packed > 1 and history:  # result.json tells what its members come to alone
-        n_inputs = prepared.parts["train"].x[:1].flatten(1).shape[1]
-        network = build(config, n_inputs, n_outputs, prepared.categories, prepared.n_numbers)
-        network.load_state_dict(trained.best)
+    packed = config.ensemble.packed > 1 and history  # result.json tells what its members come to alone
     fitted = Fitted(
-        network=None if network is None else network.eval(),
+        network=trained.network() if packed else None,
         history=history,
         best_epoch=trained.selection.best_epoch,
         seconds=trained.seconds,
@@ -63,10 +58,8 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
         epoch, value = fitted.best_epoch, trained.selection.best
         best = checkpoints.best_content(config, prepared, trained.best, n_outputs, epoch, value, trained.temperature)
         checkpoints.save(best, paths.best)
-    if config.logger.name != "none" and history:
-        file = MetricsFile(paths.metrics)
-        file.extend(history)
-        file.close()
+    if history:
+        write_metrics(config, history, paths.metrics)
     board = record.make_board(config, prepared, job.folder, in_sweep=True)
     if board:
         for row in history:

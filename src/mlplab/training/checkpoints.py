@@ -186,6 +186,11 @@ def last_content(
     }
 
 
+def ended(config: Config, history: list[dict[str, float]], fingerprint: str) -> dict[str, Any]:
+    """What last.ckpt holds of several networks that have ended: what was done, and nothing to go on from."""
+    return last_content(config, {}, [], {}, {}, history, {}, fingerprint)
+
+
 def config_of(checkpoint: dict[str, Any], path: Path, allow_targets: Sequence[str] = ()) -> Config:
     """The Config that a checkpoint was trained with.
 

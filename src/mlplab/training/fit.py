@@ -18,7 +18,6 @@ from torch import Tensor
 from mlplab.config import Config
 from mlplab.data.batches import Batches, Blocks, Streamed
 from mlplab.data.prepared import Prepared
-from mlplab.models.build import build
 from mlplab.models.embedding import fit_edges
 from mlplab.runs import RunFolder
 from mlplab.signals import Interrupted
@@ -27,6 +26,7 @@ from mlplab.training.checks import check_fits
 from mlplab.training.classifier import Classifier
 from mlplab.training.epochs import EpochEnd, Observer
 from mlplab.training.history import Diverged, Fitted
+from mlplab.training.network import initial_network
 from mlplab.training.selection import Selection
 from mlplab.training.threads import threads_for
 
@@ -54,7 +54,7 @@ def fit(
     rank, world, main = _place(config)
     train = prepared.parts["train"]
     n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
-    network = build(config, _n_inputs(prepared), n_outputs, prepared.categories, prepared.n_numbers)
+    network = initial_network(config, prepared)
     fit_edges(network, train.x)
     monitor = config.trainer.monitor if len(prepared.parts["val"]) else None
     workers = devices.workers(config.data, train, device)
@@ -137,10 +137,6 @@ def fit(
         diverged=diverged,
         main=main,
     )
-
-
-def _n_inputs(prepared: Prepared) -> int:
-    return prepared.parts["train"].x[:1].flatten(1).shape[1]
 
 
 def _place(config: Config) -> tuple[int, int, bool]:

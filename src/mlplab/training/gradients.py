@@ -12,10 +12,10 @@ from mlplab.config import Config
 from mlplab.config.tools import GradientCheck
 from mlplab.data.batches import Batch, Batches
 from mlplab.data.prepared import Prepared
-from mlplab.models.build import build
 from mlplab.models.embedding import NumberEmbedding, fit_edges
 from mlplab.training import losses
 from mlplab.training.classifier import Classifier
+from mlplab.training.network import initial_network
 
 FLOOR = 1e-4
 """Below this the error counts as if the gradient were as large: finite differences are good to about 1e-11."""
@@ -48,10 +48,8 @@ def check_gradients(config: Config, prepared: Prepared, how: GradientCheck) -> l
     Returns:
         One row for each parameter, the worst first.
     """
-    n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
     train = prepared.parts["train"]
-    n_inputs = train.x[:1].flatten(1).shape[1]
-    network = build(config, n_inputs, n_outputs, prepared.categories, prepared.n_numbers).double()
+    network = initial_network(config, prepared).double()
     fit_edges(network, train.x)
     for module in network.modules():
         if isinstance(module, NumberEmbedding):  # a number at its first edge stands at ReLU's corner: no derivative

@@ -107,6 +107,13 @@ class MetricsFile:
             self._file.close()
 
 
+def write_metrics(config: Config, history: Sequence[Row], path: Path) -> None:
+    """Write metrics.csv of a training that has ended, unless logger=none."""
+    if config.logger.name != "none":
+        with path.open("w", newline="") as file:
+            _write(file, history, header=True)
+
+
 def _write(file: TextIO, rows: Sequence[Row], header: bool) -> None:
     if header:
         csv.writer(file).writerow(rows[0])

@@ -60,11 +60,11 @@ def run(place: Place, task: Task) -> Any:
 
 def _follow(place: Place) -> None:
     """End with the launching process, where it can be seen: nobody would hear of what comes out."""
-    if place.host != socket.gethostname() or place.process in _followed or not _alive(place.process):
+    if place.host != socket.gethostname() or place.process in _followed or not alive(place.process):
         return
 
     def watch() -> None:
-        while _alive(place.process):
+        while alive(place.process):
             time.sleep(0.5)
         os._exit(1)
 
@@ -72,7 +72,8 @@ def _follow(place: Place) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _alive(process: int) -> bool:
+def alive(process: int) -> bool:
+    """Whether a process of this machine is running."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
