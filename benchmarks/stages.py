@@ -28,6 +28,7 @@ STAGES = {
     "mlplab.fused.training:FusedTraining._seen_scores": "score",
     "mlplab.fused.training:FusedTraining._scores": "score",
     "mlplab.sweeps.recording:write": "write the rest",
+    "mlplab.sweeps.run:in_halves": "write the rest",
     "mlplab.training.checkpoints:save": "write checkpoints",
     "mlplab.training.checkpoints:best_content": "write checkpoints",
     "mlplab.training.checkpoints:last_content": "write checkpoints",

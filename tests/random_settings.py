@@ -450,7 +450,10 @@ def wrong_values(number: int) -> tuple[list[str], list[str]]:
         chosen, path, bad = random.choice(_BY_GROUP[group])
         # a dictionary is not merged into a value, and Hydra says so before anything else is looked at
         value = random.choice([text for text in bad if len(groups) == 1 or not text.startswith("{")])
-        words += [*chosen, f"{path}={value}"]
+        own = [*chosen, f"{path}={value}"]
+        if {word.split("=")[0] for word in own} & {word.split("=")[0] for word in words}:
+            continue  # what one group needs would hide what is wrong in another
+        words += own
         paths.append(path)
     return words, paths
 

@@ -119,12 +119,18 @@ def wants_pictures(config: Config, in_sweep: bool) -> TensorBoardLogger | None:
 
 
 def make_board(
-    config: Config, prepared: Prepared, folder: Path, in_sweep: bool, epochs: int | None = None
+    config: Config,
+    prepared: Prepared,
+    folder: Path,
+    in_sweep: bool,
+    epochs: int | None = None,
+    at_once: bool = True,
 ) -> Board | None:
     """The run's TensorBoard events, if the logger is tensorboard.
 
     Args:
         epochs: epochs that a resumed run has behind it.
+        at_once: make their file now and not with the first flush.
     """
     if not isinstance(config.logger, TensorBoardLogger):
         return None
@@ -150,6 +156,7 @@ def make_board(
         example=train.inputs(train.x[:2]) if single and single.graph else None,
         dead=partial(dead_units, x=train.inputs(train.x[:ROWS_PROBED])) if single else None,
         epochs=epochs,
+        at_once=at_once,
     )
 
 

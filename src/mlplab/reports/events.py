@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Array = NDArray[Any] | torch.Tensor
 
 _counter = itertools.count()
+_AROUND = 16  # bytes of a record around its event
 _BLOCK = 512  # bytes checksummed by one row of table look-ups
 
 
@@ -38,20 +39,24 @@ class EventFile:
 
     Args:
         name: the file's; None makes one that no other file has, later in order than those before.
+        at_once: make the file now, for a TensorBoard that watches; else with the first flush.
     """
 
-    def __init__(self, folder: Path | str, name: str | None = None, flush_secs: float = 2.0) -> None:
+    def __init__(
+        self, folder: Path | str, name: str | None = None, flush_secs: float = 2.0, at_once: bool = True
+    ) -> None:
         now, host = time.time(), socket.gethostname()
         own = f"events.out.tfevents.{int(now):010d}.{host}.{os.getpid()}.{next(_counter)}"
         self.path = Path(folder) / (name or own)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.flush_secs = flush_secs
         self.closed = False
-        self.position = 0
+        self._written = 0
         self._pending = [struct.pack("<cd15s", b"\x09", now, b"\x1a\x0dbrain.Event:2")]  # wall_time, file_version
         self._size = self._step = 0
-        self.path.touch(exist_ok=False)
-        self.flush()
+        self._flushed = time.monotonic()
+        if at_once:
+            self.flush()
 
     def add_scalars(self, values: Mapping[str, float], step: int, wall_time: float | None = None) -> None:
         """Write one event with a scalar for each tag of ``values``, stored (as TensorBoard does) in float32."""
@@ -156,11 +161,16 @@ class EventFile:
         """Lay out the CUSTOM SCALARS tab: category -> chart -> ("Multiline", tags) or ("Margin", 3 tags)."""
         self._add_summary(_layout(json.dumps(layout)), 0)
 
+    @property
+    def end(self) -> int:
+        """Bytes of the file, those that are buffered among them."""
+        return self._written + sum(len(event) + _AROUND for event in self._pending)
+
     def flush(self) -> None:
         """Append the buffered events to the file."""
         if self._pending:
-            with self.path.open("ab") as file:  # buffered: writes all or raises, as on a full disk
-                self.position += file.write(_records(self._pending))
+            with self.path.open("ab" if self._written else "xb") as file:  # buffered: all, or an error
+                self._written += file.write(_records(self._pending))
         self._pending, self._size, self._flushed = [], 0, time.monotonic()
 
     def close(self) -> None:

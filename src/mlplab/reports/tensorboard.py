@@ -37,6 +37,7 @@ class Board:
         example: rows to trace the network's graph with, or None to leave the graph out.
         dead: the share of dead units of each layer of a network, as scalars, or None.
         epochs: epochs that a run that goes on has behind it, with their events in the folder.
+        at_once: make the file now and not with the first flush.
     """
 
     def __init__(
@@ -51,8 +52,9 @@ class Board:
         example: Any = None,
         dead: Any = None,
         epochs: int | None = None,
+        at_once: bool = True,
     ) -> None:
-        self.file = EventFile(folder)
+        self.file = EventFile(folder, at_once=at_once)
         self.row, self.objectives = row, objectives
         self.histograms, self.boundary, self.example, self.dead = histograms, boundary, example, dead
         self.every = max(1, round(max_epochs / SNAPSHOTS))
@@ -103,10 +105,11 @@ class Board:
                 self.file.add_pr_curve(f"precision_recall/{class_names[c]}", targets == c, probs[:, c], self.last_step)
         self.file.add_hparams(self.row, final(metrics, self.objectives))
 
-    def position(self) -> dict[str, int]:
-        """Put on disk what is buffered; the bytes of the event file so far, by its name."""
-        self.file.flush()
-        return {self.file.path.name: self.file.position}
+    def position(self, flush: bool = True) -> dict[str, int]:
+        """The bytes of the event file so far, by its name, after what is buffered was put on disk."""
+        if flush:
+            self.file.flush()
+        return {self.file.path.name: self.file.end}
 
     def graph(self, network: Any) -> None:
         """Write the graph of a network on the CPU, if the run wants it; after the training, which it would delay."""

@@ -60,18 +60,19 @@ def write(trained: Trained, training: FusedTraining, began: float) -> runs.Resul
         checkpoints.save(best, paths.best)
     if history:
         write_metrics(config, history, paths.metrics)
-    board = record.make_board(config, prepared, job.folder, in_sweep=True)
+    board = record.make_board(config, prepared, job.folder, in_sweep=True, at_once=False)
     if board:
         for row in history:
             board.on_epoch(row, None, wall_time=began + row["seconds"])
-    if history and trained.diverged is None:
-        checkpoints.save_last(_last(trained, board.position() if board else {}), paths.last)
+    events = board.position(flush=False) if board else {}
     values = record.beginning(config) | record.outcome(config, prepared, fitted, trained.scores)
     if trained.rungs:
         values["rungs"] = trained.rungs
     if trained.pruned:
         values["status"] = "pruned"
     record.write_end(config, prepared, fitted, trained.scores, job.folder, board, None, in_sweep=True)
+    if history and trained.diverged is None:  # whose events are on disk by now
+        checkpoints.save_last(_last(trained, events), paths.last)
     writing = time.perf_counter() - started
     values["seconds"] = {"total": trained.seconds + writing, "fit": trained.seconds, "test": 0.0}
     return runs.write_result(job.folder, values)

@@ -8,6 +8,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from mlplab.models.build import dtype_of
 from mlplab.signals import Interrupted, interruptible
 from mlplab.sweeps import recording
 from mlplab.sweeps.bar import Bar
+from mlplab.sweeps.halves import in_halves
 from mlplab.sweeps.unfinished import Unfinished
 from mlplab.training import devices
 from mlplab.training.checks import check_fits
@@ -177,7 +179,9 @@ class _Batch:
                 continue
             with runs.flushed_together():
                 numbers = {job.number for job in missing}
-                self._end({t.job.number: _write(t, training, began) for t in training.all if t.job.number in numbers})
+                ended = [trained for trained in training.all if trained.job.number in numbers]
+                written = in_halves(partial(_write, training=training, began=began), ended)
+                self._end({trained.job.number: how for trained, how in zip(ended, written, strict=True)})
             unfinished.remove()
             del training  # its memory is the next chunk's
             bar.chunk_done(len(chunk))

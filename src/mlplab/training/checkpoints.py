@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pydantic_core
 import torch
 
 from mlplab.config import Config, SettingError, parse
@@ -31,7 +32,7 @@ _OF_TENSORS = ("network", "preprocess")
 def save(content: dict[str, Any], path: Path) -> None:
     """Write a checkpoint; torch's pickler asks about each single object, so what is no tensor goes as one text."""
     about = {name: value for name, value in content.items() if name not in _OF_TENSORS}
-    _write({**{name: content[name] for name in _OF_TENSORS}, "about": json.dumps(about)}, path)
+    _write({**{name: content[name] for name in _OF_TENSORS}, "about": _json(about)}, path)
 
 
 def _write(content: dict[str, Any], path: Path) -> None:
@@ -66,7 +67,10 @@ def _check_sums(path: Path) -> None:
     """Hold each record of torch's archive against its own checksum, which torch.load leaves aside."""
     if zipfile.is_zipfile(path):  # what is none, torch.load refuses
         with zipfile.ZipFile(path) as archive:
-            if (name := archive.testzip()) is not None:
+            name = archive.testzip()
+            for record in archive.infolist():  # torch reads nothing of what is marked as a folder, and gives zeros
+                name = name or (record.filename if record.external_attr else None)
+            if name is not None:
                 raise ValueError(f"its record {name} has changed since it was written")
 
 
@@ -93,7 +97,11 @@ def save_last(content: dict[str, Any], path: Path) -> None:
     tensors: dict[str, list[torch.Tensor]] = {}
     plain = {name: v if name in _NO_TENSORS else _pack(v, tensors) for name, v in content.items()}
     flat = {kind: torch.cat(of_kind) for kind, of_kind in tensors.items()}
-    _write({"format": FORMAT, "packed": json.dumps(plain), "tensors": flat}, path)
+    _write({"format": FORMAT, "packed": _json(plain), "tensors": flat}, path)
+
+
+def _json(values: dict[str, Any]) -> str:
+    return pydantic_core.to_json(values, inf_nan_mode="constants").decode()
 
 
 def _pack(value: Any, tensors: dict[str, list[torch.Tensor]]) -> Any:
