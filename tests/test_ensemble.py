@@ -114,6 +114,7 @@ def test_what_cannot_be_fused_trains_in_turn_to_the_same_kind_of_folder(tmp_path
     assert all(torch.equal(first[name], v) for name, v in restore(solo.folder).network.state_dict().items())
 
 
+@pytest.mark.slow
 def test_an_ensemble_killed_and_resumed_is_bitwise_the_one_that_was_not(tmp_path: Path) -> None:
     settings = ("ensemble.size=4", "optimizer=nadam", "data=digits", "trainer.max_epochs=12")
     whole = script("train", *settings, "hydra.run.dir=whole", cwd=tmp_path)

@@ -189,6 +189,7 @@ def test_mixed_tables_predict_and_export_what_they_evaluate(mixed: Result, tmp_p
     assert "vectors" in mixed.values["portfolio"]["tried"]
 
 
+@pytest.mark.slow
 def test_a_portfolio_killed_and_resumed_is_the_one_that_was_not(wine: Result, tmp_path: Path) -> None:
     settings = (*QUICK, "trainer.max_epochs=60")
     whole = script("train", *settings, "hydra.run.dir=whole", cwd=tmp_path)

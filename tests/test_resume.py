@@ -83,7 +83,9 @@ def killed_and_resumed(name: str, like: Path, moments: list[float], cwd: Path) -
     assert steps == list(range(len(table(like)))), "TensorBoard shows each epoch once"
 
 
-@pytest.mark.parametrize("name", list(RUNS)[:3])
+@pytest.mark.parametrize(
+    "name", [next(iter(RUNS)), *(pytest.param(name, marks=pytest.mark.slow) for name in list(RUNS)[1:3])]
+)
 def test_a_run_killed_at_a_random_moment_ends_as_if_nothing_had_happened(
     name: str, whole: dict[str, Path], tmp_path: Path
 ) -> None:

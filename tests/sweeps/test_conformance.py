@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
@@ -9,6 +11,7 @@ from hydra.test_utils.launcher_common_tests import BatchedSweeperTestSuite, Inte
 from hydra.version import VersionBase
 
 from hydra_plugins.mlplab_launcher.fused import FusedLauncher
+from mlplab.sweeps.engines import close_all
 
 # the suites' programs name no version of Hydra's behaviour
 ENGINES = ("joblib", "ray", "submitit_local")
@@ -34,6 +37,12 @@ class TestFusedLauncher(LauncherTestSuite):
 @pytest.mark.slow
 class TestEngines(LauncherTestSuite):
     """Sweeps of a program without a batch function whose jobs are tasks of an engine."""
+
+    @pytest.fixture(autouse=True)
+    def closed(self) -> Iterator[None]:
+        """Engines end with the process; this one goes on, and would be ended by a Ray whose cluster is gone."""
+        yield
+        close_all()
 
 
 @pytest.mark.parametrize(

@@ -179,7 +179,7 @@ def test_a_ray_cluster_out_of_reach_is_refused(tmp_path: Path) -> None:
 def test_a_running_ray_cluster_is_used_and_left_running(tmp_path: Path) -> None:
     ray = [sys.executable, "-m", "ray.scripts.scripts"]
     key = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # of this cluster alone
-    env = os.environ | key | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT / "src")}
+    env = os.environ | key | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT / "src"), "MARK": str(tmp_path)}
     begin = ["start", "--head", "--port=46379", "--num-cpus=2", "--include-dashboard=false", "--disable-usage-stats"]
     subprocess.run([*ray, *begin], env=env, check=True, capture_output=True, timeout=120)
     try:
@@ -190,5 +190,8 @@ def test_a_running_ray_cluster_is_used_and_left_running(tmp_path: Path) -> None:
             assert run.returncode == 0, run.stderr
             assert "4 jobs in 2 tasks, 2 at once" in run.stdout
             assert "4 jobs: 4 completed" in run.stdout
-    finally:
-        subprocess.run([*ray, "stop", "--force"], env=env, check=True, capture_output=True, timeout=120)
+            assert any("gcs_server" in command for command in of_the_sweep(tmp_path).values())
+    finally:  # `ray stop` would end other tests' clusters too
+        for process in of_the_sweep(tmp_path):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)

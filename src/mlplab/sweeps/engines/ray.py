@@ -38,6 +38,7 @@ class Ray:
             return
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent anywhere
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or Ray warns of a change to come
+        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "20")  # what outlives a kill gives up soon
         pass_on_path()
         import ray
 
@@ -47,7 +48,8 @@ class Ray:
         try:
             if address is None:
                 cpus = self.workers * self.threads
-                ray.init(num_cpus=cpus, include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
+                own: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": STORE_BYTES}
+                ray.init(address="local", **own, **quiet)  # not one that somebody has running here
             else:
                 _knock(address)
                 ray.init(address=address, **quiet)
