@@ -123,7 +123,10 @@ def setting(config: Config, name: str) -> Config:
     """
     assert isinstance(config.portfolio, TablePortfolio)
     base = config.model_copy(update=ALONE).model_dump()
-    return parse(merged(base, config.portfolio.settings[name]))
+    own = dict(config.portfolio.settings[name])
+    if "data" in own:  # data without categories have no word for how they are encoded
+        own["data"] = {key: value for key, value in own["data"].items() if key in base["data"] or key == "scaling"}
+    return parse(merged(base, own))
 
 
 def parse(values: Mapping[str, Any]) -> Config:

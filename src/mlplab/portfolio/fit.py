@@ -88,7 +88,7 @@ def fit_portfolio(
     y, n_folds = pool.y.numpy(), portfolio.folds
     order = randomness.permutation(randomness.key(config.data.split_seed, "portfolio"), len(y)).numpy()
     folds, data, place = folds_of(y, n_folds, order), Data(prepared), torch.device(device)
-    names = list(portfolio.settings)
+    names = _of_use(portfolio, prepared)
     trained = train([j for name in names for j in jobs_of(config, name, data, folds, range(n_folds))], place, report)
     by_name = {name: trained[i * n_folds : (i + 1) * n_folds] for i, name in enumerate(names)}
     probs = {name: p for name, of in by_name.items() if (p := _out_of_fold(of, folds, prepared.n_classes)) is not None}
@@ -167,6 +167,16 @@ def choose(probs: Sequence[np.ndarray], y: np.ndarray, portfolio: TablePortfolio
     weights = bagged_weights(of_true, portfolio.rounds, portfolio.samples, seed)
     weights = np.where(weights >= LEAST_WEIGHT, weights, 0)
     return weights / weights.sum()
+
+
+def _of_use(portfolio: TablePortfolio, prepared: Prepared) -> list[str]:
+    """Names of the settings, without those for categories where there are none."""
+    of_categories = [
+        name for name, own in portfolio.settings.items() if own.get("data", {}).get("encode") == "embedding"
+    ]
+    without = prepared.schema is None or not prepared.schema.sizes
+    left = [name for name in portfolio.settings if not (without and name in of_categories)]
+    return left or list(portfolio.settings)
 
 
 def _out_of_fold(trained: Sequence[Trained], folds: np.ndarray, n_classes: int) -> np.ndarray | None:
