@@ -116,6 +116,7 @@ def test_sizes_suit_the_rows() -> None:
         per_epoch = -(-rows // batch)
         wanted = max(config.portfolio.min_epochs, -(-config.portfolio.steps // per_epoch))
         assert own.trainer.max_epochs == min(config.trainer.max_epochs, wanted)
+        assert own.optimizer.lr == pytest.approx(config.optimizer.lr * min(1, (1500 / rows) ** 0.5))
 
 
 def test_the_run_is_one_run_and_evaluates_to_its_result(wine: Result) -> None:

@@ -28,6 +28,8 @@ class TablePortfolio(Settings):
     """Optimizer steps of each network, about: `trainer.max_epochs` and `min_epochs` bound the epochs they come to."""
     min_epochs: PositiveInt
     """Epochs at least, on large tables."""
+    full_lr_rows: PositiveInt
+    """Training rows above which `optimizer.lr` falls with the square root of their number."""
     choose: Literal["blend", "best"]
     """`blend`: weights by greedy selection (Caruana et al. 2004). `best`: the first in rank alone."""
     rounds: PositiveInt

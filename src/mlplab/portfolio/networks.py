@@ -53,13 +53,16 @@ class Data:
 
 
 def sized(config: Config, portfolio: TablePortfolio, n_rows: int) -> Config:
-    """A setting with the batch size and epochs that suit so many training rows."""
+    """A setting with the batch size, learning rate and epochs that suit so many training rows."""
     most = config.data.batch_size
     batch = most if most == "full" else min(most, max(LEAST_ROWS, n_rows // BATCHES))
     per_epoch = 1 if batch == "full" else -(-n_rows // batch)
     epochs = min(config.trainer.max_epochs, max(portfolio.min_epochs, -(-portfolio.steps // per_epoch)))
     data = config.data.model_copy(update={"batch_size": batch})
-    return config.model_copy(update={"data": data, "trainer": config.trainer.model_copy(update={"max_epochs": epochs})})
+    lr = config.optimizer.lr * min(1.0, (portfolio.full_lr_rows / n_rows) ** 0.5)
+    optimizer = config.optimizer.model_copy(update={"lr": lr})
+    trainer = config.trainer.model_copy(update={"max_epochs": epochs})
+    return config.model_copy(update={"data": data, "optimizer": optimizer, "trainer": trainer})
 
 
 def jobs_of(config: Config, name: str, data: Data, folds: np.ndarray, which: Sequence[int | None]) -> list[Job]:
