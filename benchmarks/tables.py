@@ -1,8 +1,8 @@
 """Accuracy on tables, beside scikit-learn's MLP, gradient boosting and the strongest published MLPs.
 
-`python benchmarks/tables.py --save`: five stratified 80/20 splits (random_state 0 to 4, which is the seed of everything
-else too; adult on its official split, three seeds), the same rows for all. Each result is kept in tables.json as it
-comes, so that an interrupted comparison goes on where it was. `--peers realmlp,tabm` needs
+`python benchmarks/tables.py --record benchmarks/tables.json`: five stratified 80/20 splits (random_state 0 to 4, which is the seed of everything
+else too; adult on its official split, three seeds), the same rows for all. Each result is kept in that file as it comes, so
+that an interrupted comparison goes on where it was. `--peers realmlp,tabm` needs
 `pip install "mlplab[peers]"`.
 """
 
@@ -62,10 +62,10 @@ def main() -> None:
     parser.add_argument("--peers", default=",".join(p for p in PEERS if p not in OPTIONAL))
     parser.add_argument("--ours", default=",".join(OURS))
     parser.add_argument("--splits", type=int, default=5)
-    parser.add_argument("--save", action="store_true", help="keep the results in benchmarks/tables.json")
+    parser.add_argument("--record", type=Path, help="JSON file that keeps the results")
     given = parser.parse_args()
-    file = measure.BENCHMARKS / "tables.json"
-    found: dict[str, Any] = json.loads(file.read_text())["runs"] if given.save and file.exists() else {}
+    file = given.record
+    found: dict[str, Any] = json.loads(file.read_text())["runs"] if file and file.exists() else {}
     for name in given.data.split(","):
         for split in range(min(given.splits, 3) if name == "adult" else given.splits):
             for who in (*given.ours.split(","), *given.peers.split(",")):
@@ -73,7 +73,7 @@ def main() -> None:
                 if who and key not in found:
                     found[key] = score(name, split, who)
                     print(key, {k: round(v, 4) for k, v in found[key].items()}, flush=True)
-                    if given.save:
+                    if file:
                         file.write_text(json.dumps({"where": measure.machine(), "runs": found}, indent=1) + "\n")
     report(found)
 
