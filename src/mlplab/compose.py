@@ -116,6 +116,9 @@ def explain_hydra(error: BaseException, own: Iterable[str] = ()) -> str:
     if match := re.search(r"Could not (?:find|load) '([^']+)'", text):
         group, _, option = match[1].lstrip("/").partition("/")
         if group not in _groups():
+            if listed := re.search(r"Available options in '([^']+)':\n((?:\t.*\n?)+)", text):  # Hydra's own groups
+                given, names = match[1].removeprefix(f"{listed[1]}/"), listed[2].split()
+                return f"{listed[1]}={given} is not an option; {', '.join(names)} are.{nearest(given, names)}"
             return f"there is no file {match[1]}.yaml in conf/; choose an option by its name, as in data=iris"
         options = sorted(path.stem for path in (CONF / group).glob("*.yaml"))
         given = f"{group}={option}" if group else option

@@ -26,6 +26,7 @@ MISTAKES = {
     "loss for two classes": (["loss=bce"], ["loss=bce", "3", "cross_entropy"]),
     "option of another": (["optimizer.momentum=0.9"], ["optimizer.momentum", "nesterov"]),
     "unparsable": (["optimizer.lr=[1"], ["optimizer.lr=[1"]),
+    "misspelt launcher": (["-m", "hydra/launcher=fusd", "seed=0,1"], ["hydra/launcher=fusd", "'fused'", "joblib"]),
     "group as a number": (["model=5"], ["model"]),
 }
 
