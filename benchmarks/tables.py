@@ -1,8 +1,8 @@
 """Accuracy on tables, beside scikit-learn's MLP, gradient boosting and the strongest published MLPs.
 
-`python benchmarks/tables.py --record benchmarks/tables.json`: five stratified 80/20 splits (random_state 0 to 4, which is the seed of everything
-else too; adult on its official split, three seeds), the same rows for all. Each result is kept in that file as it comes, so
-that an interrupted comparison goes on where it was. `--peers realmlp,tabm` needs
+`python benchmarks/tables.py --record benchmarks/tables.json`: five stratified 80/20 splits (random_state 0 to 4, the
+seed of all else too; adult on its official split, three seeds), the same rows for all. Each result is kept in that
+file as it comes, so that an interrupted comparison goes on where it was. `--peers realmlp,tabm` needs
 `pip install "mlplab[peers]"`.
 """
 
