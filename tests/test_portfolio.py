@@ -13,6 +13,7 @@ from data.people import HEADER, people
 from scripts.command import refusal, script
 from scripts.killed import assert_same_training, kill_during
 
+from mlplab import randomness
 from mlplab.compose import load_config
 from mlplab.config import SettingError, setting
 from mlplab.config.tools import Export, Predict
@@ -22,10 +23,13 @@ from mlplab.experiment import run
 from mlplab.export import export
 from mlplab.models.ensemble import Blend, Calibrated
 from mlplab.portfolio.blend import bagged_weights, folds_of, greedy_weights, log_loss
+from mlplab.portfolio.fit import own_temperature
 from mlplab.portfolio.networks import Data, jobs_of, sized
 from mlplab.predict import predict
 from mlplab.reports.tables import write_csv
-from mlplab.runs import Result
+from mlplab.runs import Result, RunFolder
+from mlplab.training import checkpoints
+from mlplab.training.calibration import fit_temperature
 
 QUICK = ("experiment=table_best", "model.hidden=8", "trainer.max_epochs=3", "portfolio.refits=1", "accelerator=cpu")
 
@@ -59,6 +63,39 @@ def test_a_blend_is_never_worse_than_its_best_setting_where_it_was_chosen() -> N
 
     optimizer.step(loss)
     assert blended == pytest.approx(float(loss().detach()), abs=2e-3)
+
+
+def test_a_settings_own_temperature_is_drawn_towards_one_where_rows_are_few() -> None:
+    rng = np.random.default_rng(0)
+    for n in (60, 30_000):
+        true = rng.dirichlet((0.3, 0.3, 0.3), n)
+        y = torch.from_numpy(np.array([rng.choice(3, p=p / p.sum()) for p in true]))
+        modest = true**0.5 / (true**0.5).sum(1, keepdims=True)
+        found, fitted = own_temperature(modest, y), fit_temperature(torch.from_numpy(np.log(modest)), y)
+        assert found == pytest.approx(fitted ** (n / (n + 300)))
+        assert abs(fitted - 0.5) < (0.3 if n == 60 else 0.02)
+        assert found > (0.8 if n == 60 else 0.48)
+
+
+def test_the_networks_that_answer_are_those_that_were_scored(wine: Result) -> None:
+    """Each fold's networks give the out-of-fold scores again, their setting's temperature in their weights."""
+    config = load_config(*QUICK).pooled()
+    prepared, loaded = prepare(config.data), load(wine.folder)
+    blend, pool = loaded.network.network, prepared.parts["train"]
+    order = randomness.permutation(randomness.key(config.data.split_seed, "portfolio"), len(pool)).numpy()
+    folds = folds_of(pool.y.numpy(), 5, order)
+    told = wine.values["portfolio"]["tried"]
+    settings = [of["setting"] for of in checkpoints.load(RunFolder(wine.folder).best)["blend"]["members"]]
+    x = loaded.prepared.preprocess(torch.from_numpy(prepared.raw[pool.rows]))
+    for name in dict.fromkeys(settings):
+        assert told[name]["temperature"] != 1
+        of_folds = [i for i, setting in enumerate(settings) if setting == name][-5:]
+        probs = np.zeros((len(pool), 3))
+        for fold, i in enumerate(of_folds):
+            first, last = blend.stretches[i]
+            logits = blend.members[i](x[torch.from_numpy(folds == fold)][:, first:last])
+            probs[folds == fold] = logits.softmax(1).detach().numpy()
+        assert log_loss(probs, pool.y.numpy()) == pytest.approx(told[name]["log_loss"], rel=1e-4)
 
 
 def test_one_setting_that_is_right_takes_all() -> None:

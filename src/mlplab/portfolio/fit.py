@@ -30,6 +30,7 @@ from mlplab.training.metrics import compute
 
 LEAST_WEIGHT = 0.02
 """Settings with less of a blend are left out of it."""
+PRIOR_ROWS = 300
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,8 @@ class Tried:
 
     name: str
     scores: dict[str, float]
-    """Out-of-fold: log_loss, accuracy and the other metrics."""
+    """Out-of-fold, with its own temperature: log_loss, accuracy and the other metrics."""
+    temperature: float | None
     weight: float
     """Its share in the answer."""
     n_parameters: int
@@ -61,7 +63,10 @@ class Chosen:
     def record(self) -> dict[str, Any]:
         """What result.json says of it."""
         return {
-            "tried": {t.name: {"weight": t.weight, "n_parameters": t.n_parameters, **t.scores} for t in self.tried},
+            "tried": {
+                t.name: {"weight": t.weight, "n_parameters": t.n_parameters, "temperature": t.temperature, **t.scores}
+                for t in self.tried
+            },
             "folds": self.folds,
             "networks": {"trained": self.networks, "answering": self.answering},
             "temperature": self.temperature,
@@ -95,11 +100,14 @@ def fit_portfolio(
     if not probs:
         fitted = _fitted(config, prepared, device, trained, None)
         return prepared, replace(fitted, diverged=trained[0].diverged), Chosen([], {}, None, n_folds, len(trained), 0)
+    calibrates = config.calibration.name == "temperature"
+    cooling = {name: own_temperature(p, pool.y) if calibrates else None for name, p in probs.items()}
+    probs = {name: _sharpened(p, cooling[name]) for name, p in probs.items()}
     weights = choose(list(probs.values()), y, portfolio, randomness.key(config.seed, "samples") & SEEDS)
     shares = {name: float(w) for name, w in zip(probs, weights, strict=True) if w > 0}
     blended = np.sum([w * probs[name] for name, w in shares.items()], 0)
     temperature = None
-    if config.calibration.name == "temperature":
+    if calibrates:
         temperature = fit_temperature(torch.from_numpy(_log(blended)), pool.y)
     again = train(
         [j for n in shares for j in jobs_of(config, n, data, folds, [None] * portfolio.refits)], place, report
@@ -108,7 +116,7 @@ def fit_portfolio(
     for i, name in enumerate(shares):
         refits = [t for t in again[i * portfolio.refits : (i + 1) * portfolio.refits] if t.diverged is None]
         answering[name] = refits + (by_name[name] if portfolio.choose == "blend" or not refits else [])
-    network, features, told = _assemble(answering, shares, dtype_of(config))
+    network, features, told = _assemble(answering, shares, cooling, dtype_of(config))
     whole = network.eval() if temperature is None else Calibrated(network, temperature).eval()
     fitted = replace(
         _fitted(config, prepared, device, [*trained, *again], whole), seconds=time.perf_counter() - started
@@ -116,7 +124,7 @@ def fit_portfolio(
     final = seen_through(prepared, features)
     _save(config, final, network, temperature, told, fitted, folder)
     tried = [
-        Tried(name, _scores(probs[name], pool.y), shares.get(name, 0.0), _size(by_name[name][0]))
+        Tried(name, _scores(probs[name], pool.y), cooling[name], shares.get(name, 0.0), _size(by_name[name][0]))
         for name in sorted(probs, key=lambda name: log_loss(probs[name], y))
     ]
     n_answering = sum(len(of) for of in answering.values())
@@ -169,6 +177,15 @@ def choose(probs: Sequence[np.ndarray], y: np.ndarray, portfolio: TablePortfolio
     return weights / weights.sum()
 
 
+def own_temperature(probs: np.ndarray, y: Tensor) -> float:
+    """The temperature of one setting, so that what counts in a blend is what it tells apart, not how sure it is.
+
+    Label smoothing and dropout make probabilities too modest, each setting's by another measure. Few rows tell little
+    of it: the temperature is drawn towards 1 as if `PRIOR_ROWS` further rows had said so.
+    """
+    return fit_temperature(torch.from_numpy(_log(probs)), y) ** (len(y) / (len(y) + PRIOR_ROWS))
+
+
 def _of_use(portfolio: TablePortfolio, prepared: Prepared) -> list[str]:
     """Names of the settings, without those for categories where there are none."""
     of_categories = [
@@ -205,8 +222,21 @@ def _size(trained: Trained) -> int:
     return sum(v.numel() for name, v in trained.last.items() if name.endswith(("weight", "bias", "frequencies")))
 
 
+def _cooled(network: nn.Module, temperature: float | None) -> nn.Module:
+    """The network with its logits divided by a temperature, which its last layer does by itself."""
+    if temperature is not None:
+        last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+        with torch.no_grad():
+            for parameter in last.parameters():
+                parameter.div_(temperature)
+    return network
+
+
 def _assemble(
-    answering: dict[str, list[Trained]], shares: dict[str, float], dtype: torch.dtype
+    answering: dict[str, list[Trained]],
+    shares: dict[str, float],
+    cooling: dict[str, float | None],
+    dtype: torch.dtype,
 ) -> tuple[Blend, SideBySide, dict[str, Any]]:
     """The blend, the features that it takes, and what rebuilds both."""
     features: list[Features] = []
@@ -222,7 +252,7 @@ def _assemble(
                 end += own.n_features
                 features.append(own)
                 made.append({"scaling": t.job.config.data.scaling, "onehot": own.onehot})
-            members.append(t.network())
+            members.append(_cooled(t.network(), cooling[name]))
             weights.append(shares[name] / len(of))
             stretches.append(places[id(own)])
             of_which = list(places).index(id(own))

@@ -32,5 +32,7 @@ def show_tried(chosen: Chosen) -> None:
 def write_tried(chosen: Chosen, folder: Path) -> None:
     """Write portfolio.csv: a row a setting."""
     names = list(chosen.tried[0].scores)
-    rows = [[t.name, t.weight, t.n_parameters, *(t.scores[name] for name in names)] for t in chosen.tried]
-    write_csv(RunFolder(folder).portfolio, ["setting", "weight", "n_parameters", *names], rows)
+    rows = [
+        [t.name, t.weight, t.n_parameters, t.temperature, *(t.scores[name] for name in names)] for t in chosen.tried
+    ]
+    write_csv(RunFolder(folder).portfolio, ["setting", "weight", "n_parameters", "temperature", *names], rows)
