@@ -23,6 +23,8 @@ from mlplab.models.build import dtype_of
 from mlplab.training.fit import fit
 from mlplab.training.history import Fitted
 
+Numbers = dict[str, Any]
+
 CPU = torch.device("cpu")
 
 # 36 training rows in 3 batches, the last one of 4 rows; 3 classes
