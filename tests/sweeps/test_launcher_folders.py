@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import csv
 import math
-import re
-import time
-from datetime import datetime, timedelta
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 import torch
-from scripts.command import refusal, script
+from scripts.command import script
+from sweeps.launched import PLAIN, SMALL, files, result
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from mlplab.evaluate import evaluate
-from mlplab.runs import read_result
 from mlplab.training import checkpoints
 
-PLAIN = ("logger.histograms=false", "logger.figures=false", "logger.graph=false")
-SMALL = ("accelerator=cpu", "model.hidden=8", "trainer.max_epochs=4")
 SHARED = (*SMALL, "optimizer=adamw", "data.folds=5", *PLAIN)
 SWEPT = ("optimizer.lr=0.02,0.005", "regularization=[l2,dropout],[batch_norm,early_stopping]", "data.fold=0,3")
 # the jobs of SWEPT in Hydra's order; the second and the seventh are trained alone as well
@@ -56,19 +51,9 @@ def folders(request: pytest.FixtureRequest, work: Path, swept: CompletedProcess[
     return work / "sweep" / str(request.param), solo
 
 
-def result(folder: Path) -> dict[str, Any]:
-    return read_result(folder).values
-
-
 def rows(folder: Path) -> list[dict[str, str]]:
     with (folder / "metrics.csv").open() as file:
         return list(csv.DictReader(file))
-
-
-def files(folder: Path) -> set[str]:
-    """Names of all files; hosts and times of event files, the job's own log and what is the sweep's left out."""
-    names = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != "swept.json"}
-    return {re.sub(r"events\.out.*", "events", n) for n in names if not n.endswith(".log")}
 
 
 def assert_alike(one: Any, two: Any, where: str = "", rel: float = 1e-4) -> None:
@@ -235,170 +220,3 @@ def test_basic_is_the_way_back(work: Path) -> None:
         assert ("fused" in run.stdout.splitlines()[0]) == (launcher == "fused")
     same_results(work / "fused", work / "basic", jobs=2)
     assert files(work / "fused") - {"jobs.json"} == files(work / "basic")  # which only the fused launcher goes on by
-
-
-def left_in(folder: Path) -> list[Path]:
-    """Everything below a folder, but for an empty outputs/."""
-    return [p for p in folder.rglob("*") if p != folder / "outputs"]
-
-
-def test_a_bad_job_is_refused_before_anything_trains(tmp_path: Path) -> None:
-    run = script("train", "-m", *SMALL, "optimizer.lr=0.01,-1,0.1,-2", cwd=tmp_path)
-    message = refusal(run)
-    one, three = message.splitlines()
-    assert one.startswith("job 1 (")
-    assert "optimizer.lr=-1 is not allowed" in one
-    assert three.startswith("job 3 (")
-    assert "optimizer.lr=-2 is not allowed" in three
-    assert left_in(tmp_path) == []
-
-
-def test_many_bad_jobs_are_counted(tmp_path: Path) -> None:
-    run = script("train", "-m", *SMALL, "optimizer.lr=range(-6,1)", cwd=tmp_path)
-    assert run.returncode == 2
-    assert "and 4 more of 7 jobs" in run.stderr
-    assert left_in(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        "optimizer=adam,adem",
-        "optimizer.lr=0.1,fast",
-        "model.hiden=3,4",
-        "regularization=dropout,[batch_norm,layer_norm]",
-    ],
-)
-def test_every_kind_of_mistake_is_refused_before_anything_trains(tmp_path: Path, bad: str) -> None:
-    message = refusal(script("train", "-m", *SMALL, bad, cwd=tmp_path))
-    assert any(word in message for word in ("adem", "fast", "hiden", "batch_norm")), message
-    assert left_in(tmp_path) == []
-
-
-def test_settings_that_the_data_refuse_fail_one_job_alone(tmp_path: Path) -> None:
-    sweep = ("data.folds=5,100", "data.fold=0", "hydra.sweep.dir=s")
-    run = script("train", "-m", *SMALL, *sweep, cwd=tmp_path)
-    assert run.returncode != 0
-    assert "data.folds=100" in run.stderr
-    assert "Traceback" not in run.stderr
-    assert result(tmp_path / "s" / "0")["status"] == "completed"
-
-
-@pytest.mark.slow
-def test_jobs_that_cannot_be_fused_run_the_ordinary_way(tmp_path: Path) -> None:
-    run = script("train", "-m", *SMALL, "optimizer=adam,nadam,sgd,radam", "hydra.sweep.dir=s", cwd=tmp_path)
-    assert run.returncode == 0, run.stderr
-    first = run.stdout.splitlines()[0]
-    assert first.startswith("2 jobs fused in 2 groups of 1, 1; ")
-    for name in ("nadam", "radam"):
-        assert f"1 alone because optimizer={name} has no stacked form" in first
-    assert [result(tmp_path / "s" / str(i))["status"] for i in range(4)] == ["completed"] * 4
-    assert files(tmp_path / "s" / "0") == files(tmp_path / "s" / "1")
-
-
-NETS = """
-import torch
-class Fine(torch.nn.Module):
-    def __init__(self, n_features, n_outputs):
-        super().__init__()
-        self.layer = torch.nn.Linear(n_features, n_outputs)
-    def forward(self, x):
-        return self.layer(x)
-class Broken(Fine):
-    def forward(self, x):
-        raise RuntimeError("a hole in the net")
-"""
-
-
-def test_a_failing_job_does_not_stop_the_others(tmp_path: Path) -> None:
-    (tmp_path / "nets.py").write_text(NETS)
-    targets = "model.target=nets.Fine,nets.Broken,nets.Fine"
-    sweep = ("model=custom", targets, "trainer.max_epochs=2", "accelerator=cpu", "hydra.sweep.dir=s")
-    run = script("train", "-m", *sweep, cwd=tmp_path, PYTHONPATH=str(tmp_path))
-    assert run.returncode == 1, run.stderr
-    said = r"^job 1 \(.*model.target=nets.Broken.*\) failed: RuntimeError: a hole in the net$"
-    assert re.search(said, run.stderr, re.M)
-    values = [result(tmp_path / "s" / str(i)) for i in range(3)]
-    assert [v["status"] for v in values] == ["completed", "failed", "completed"]
-    assert values[1]["failure"]["message"] == "RuntimeError: a hole in the net"
-    assert "nets.py" in values[1]["failure"]["traceback"]
-    assert values[1]["metrics"] == {}
-
-
-@pytest.mark.slow
-def test_a_diverged_job_says_so_and_the_others_complete(tmp_path: Path) -> None:
-    wild = ("optimizer=sgd", "activation=identity", "optimizer.lr=0.01,1e6,0.02", "hydra.sweep.dir=s")
-    run = script("train", "-m", *SMALL, *wild, cwd=tmp_path)
-    assert run.returncode == 1, run.stderr
-    assert "optimizer.lr=1000000.0) diverged: the loss became" in run.stderr
-    values = [result(tmp_path / "s" / str(i)) for i in range(3)]
-    assert [v["status"] for v in values] == ["completed", "diverged", "completed"]
-    assert values[1]["objective"] is None
-    assert "NaN or infinite" in values[1]["failure"]["message"]
-    assert "2 completed, 1 diverged" in run.stdout.splitlines()[-1]
-    solo = script("train", *SMALL, *wild[:2], "optimizer.lr=1e6", "hydra.run.dir=solo", *PLAIN, cwd=tmp_path)
-    assert solo.returncode == 1
-    alone = result(tmp_path / "solo")
-    assert values[1]["failure"] == alone["failure"]
-    assert (values[1]["status"], values[1]["metrics"]) == (alone["status"], alone["metrics"])
-    assert files(tmp_path / "s" / "1") == files(tmp_path / "solo")
-
-
-def test_experiments_of_one_s_own_are_swept(tmp_path: Path) -> None:
-    folder = tmp_path / "mine" / "experiment"
-    folder.mkdir(parents=True)
-    head = "# @package _global_\n"
-    (folder / "narrow.yaml").write_text(head + "model:\n  hidden: 4\ntrainer:\n  max_epochs: 2\n")
-    wide = "defaults:\n  - override /optimizer: sgd\nmodel:\n  hidden: [9, 9]\ntrainer:\n  max_epochs: 3\n"
-    (folder / "wide.yaml").write_text(head + wide)
-    sweep = ("experiment=narrow,wide", "seed=0,1", "hydra.sweep.dir=s")
-    run = script("train", "-m", "--config-dir", "mine", *sweep, cwd=tmp_path)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.splitlines()[0] == "4 jobs fused in 2 groups of 2, 2"
-    values = [result(tmp_path / "s" / str(i)) for i in range(4)]
-    assert [v["epochs"] for v in values] == [2, 2, 3, 3]
-    assert [v["seed"] for v in values] == [0, 1, 0, 1]
-    assert "name: sgd" in (tmp_path / "s" / "3" / ".hydra" / "config.yaml").read_text()
-
-
-def test_sweeps_that_start_in_the_same_second_never_share_a_folder(tmp_path: Path) -> None:
-    now = datetime.now()
-    taken = [tmp_path / "outputs/wine" / f"multirun_{now + timedelta(seconds=s):%Y-%m-%d_%H-%M-%S}" for s in range(60)]
-    for folder in taken:
-        (folder / "0").mkdir(parents=True)
-        (folder / "0" / "result.json").write_text("another's")
-    run = script("train", "-m", *SMALL, "seed=0,1", cwd=tmp_path)
-    assert run.returncode == 0, run.stderr
-    assert all((folder / "0" / "result.json").read_text() == "another's" for folder in taken)
-    assert all(sorted(p.name for p in folder.iterdir()) == ["0"] for folder in taken)
-    (own,) = set((tmp_path / "outputs/wine").iterdir()) - set(taken)
-    assert [result(own / str(i))["seed"] for i in (0, 1)] == [0, 1]
-    assert (own / "multirun.yaml").is_file()
-
-
-def test_all_jobs_of_a_sweep_are_in_its_folder_whatever_their_names(tmp_path: Path) -> None:
-    run = script("train", "-m", *SMALL, "name=one,two", cwd=tmp_path)
-    assert run.returncode == 0, run.stderr
-    assert len(list(tmp_path.glob("outputs/*/*"))) == 1
-    assert {p.parent.name for p in tmp_path.glob("outputs/wine/*/*/result.json")} == {"0", "1"}
-
-
-def test_a_sweep_takes_no_folder_in_use(tmp_path: Path) -> None:
-    (tmp_path / "s").mkdir()
-    (tmp_path / "s" / "mine.txt").write_text("keep")
-    message = refusal(script("train", "-m", *SMALL, "seed=0,1", "hydra.sweep.dir=s", cwd=tmp_path))
-    assert "hydra.sweep.dir=s" in message
-    assert [p.name for p in (tmp_path / "s").iterdir()] == ["mine.txt"]
-
-
-@pytest.mark.slow
-def test_a_sweep_of_many_costs_little_more_than_one_of_few(tmp_path: Path) -> None:
-    def seconds(seeds: int) -> float:
-        started = time.perf_counter()
-        run = script("train", "-m", *SMALL, f"seed=range({seeds})", f"hydra.sweep.dir=s{seeds}", cwd=tmp_path)
-        assert run.returncode == 0, run.stderr
-        assert result(tmp_path / f"s{seeds}" / str(seeds - 1))["status"] == "completed"
-        return time.perf_counter() - started
-
-    few, many = seconds(2), seconds(102)
-    assert many < 5 * few, (few, many)  # 51 times the jobs
