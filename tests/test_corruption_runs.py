@@ -6,12 +6,13 @@ import json
 import random
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from damage import BITS, assert_one_sentence, damaged
 from scripts.command import refusal, script
 from scripts.killed import assert_same_training
 
@@ -23,15 +24,11 @@ from mlplab.config.tools import Compare, Export, Predict
 from mlplab.evaluate import evaluate
 from mlplab.experiment import run
 from mlplab.export import export
-from mlplab.ledger import Ledger
 from mlplab.predict import predict
 from mlplab.resume import resume
-from mlplab.sweeps.run import run_batch
 from mlplab.training import checkpoints
 
 EPOCHS = 3
-BITS = 6
-"""Bits that are flipped in each file, one at a time, in the fast suite."""
 
 
 def table(path: Path) -> Path:
@@ -68,19 +65,6 @@ def drawn(folders: Path) -> Path:
     return folders
 
 
-def damaged(content: bytes, bits: int) -> Iterator[tuple[str, bytes | None]]:
-    """What can become of a file, with a name for each."""
-    yield "removed", None
-    yield "emptied", b""
-    yield "halved", content[: len(content) // 2]
-    yield "short of a byte", content[:-1]
-    for i in range(bits):
-        place = (len(content) * (2 * i + 1) // (2 * bits)) if bits <= BITS else random.randrange(len(content))
-        flipped = bytearray(content)
-        flipped[place] ^= 1 << random.randrange(8)
-        yield f"with a bit flipped in byte {place} of {len(content)}", bytes(flipped)
-
-
 def evaluated(folder: Path, home: Path) -> object:
     return evaluate(folder).metrics
 
@@ -101,12 +85,6 @@ def compared(folder: Path, home: Path) -> object:
     shared = {"metric": "val/accuracy", "best": True, "retrain": 0, "ensemble": 0, "allow_targets": []}
     answer(Compare(runs=[str(folder), str(home / "other")], out=str(home / "compared"), **shared))
     return None
-
-
-def assert_one_sentence(message: str, file: Path) -> None:
-    assert file.name in message, message
-    assert len(message.splitlines()) == 1, message
-    assert "damaged" in message or "does not exist" in message or "no result.json" in message, message
 
 
 def check(tool: Callable[[Path, Path], object], folder: Path, home: Path, bits: int) -> int:
@@ -252,52 +230,6 @@ def test_result_json_holds_a_checksum_of_itself(folders: Path) -> None:
     kept = values.pop("crc32")
     assert kept == zlib.crc32(json.dumps(values, sort_keys=True).encode())
     assert runs.read_result(folders / "plain").values == values
-
-
-@pytest.mark.slow
-def test_a_damaged_job_of_a_sweep_is_trained_again_and_the_others_are_not(tmp_path: Path) -> None:
-    words = ("data=iris", "trainer.max_epochs=2", "logger=csv", "model.hidden=4")
-    configs = [load_config(*words, f"seed={i}") for i in range(2)] + [load_config(*words, "optimizer=nadam")]
-    folders = [tmp_path / "s" / str(i) for i in range(3)]
-    run_batch(configs, folders)
-    shutil.copytree(tmp_path / "s", tmp_path / "like")
-    for job in (0, 2):  # one of a group, one alone
-        for file in sorted(path for path in folders[job].rglob("*") if path.is_file()):
-            content = file.read_bytes()
-            for how, bad in damaged(content, 2):
-                before = {p: p.stat().st_mtime_ns for p in tmp_path.glob("s/*/result.json")}
-                file.unlink() if bad is None else file.write_bytes(bad)
-                outcomes = run_batch(configs, folders)
-                assert all(isinstance(o, runs.Result) for o in outcomes), f"{file} {how}: {outcomes}"
-                if file.name == "result.json":
-                    assert_same_training(folders[job], tmp_path / "like" / str(job))
-                for other in {0, 1, 2} - {job}:
-                    path = folders[other] / "result.json"
-                    assert path.stat().st_mtime_ns == before[path]
-                if file.name == "best.ckpt":
-                    resume([f"resume={folders[job]}"])
-                if file.name == "last.ckpt" and "bit" not in how:
-                    with pytest.raises(SettingError, match=r"last\.ckpt"):
-                        resume([f"resume={folders[job]}", "trainer.max_epochs=3"])
-                shutil.rmtree(folders[job])
-                shutil.copytree(tmp_path / "like" / str(job), folders[job])
-
-
-def test_a_damaged_list_of_jobs_is_named(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path)
-    configs = [load_config("data=iris", f"seed={i}") for i in range(3)]
-    keys = ledger.keys(configs)
-    ledger.add(keys, [0, 1, 2], [tmp_path / str(i) for i in range(3)])
-    path = tmp_path / "jobs.json"
-    for _, bad in damaged(path.read_bytes(), 300):
-        path.write_bytes(bad or b"")
-        try:
-            again = Ledger(tmp_path)
-        except SettingError as error:
-            assert_one_sentence(str(error), path)
-            continue
-        numbers = again.numbers(again.keys(configs), 0)
-        assert len(set(numbers)) == 3, "no two jobs in one folder"
 
 
 @pytest.mark.slow
