@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from reports.test_events import hparams_table
+from reports.event_files import hparams_table
 from scripts.command import script
 
 from mlplab.compose import load_config
