@@ -25,7 +25,7 @@ def test_every_data_set_of_conf_has_its_loader() -> None:
     names = {path.stem for path in (CONF / "data").iterdir()}
     images = {name for name in names if "workers" in (CONF / "data" / f"{name}.yaml").read_text()}
     images |= {name for name in names if "fashion_mnist" in (CONF / "data" / f"{name}.yaml").read_text()}
-    assert set(LOADERS) == names - images - {"table"}  # tests/data/test_images.py, test_table_file.py
+    assert set(LOADERS) == names - images - {"table"}  # tests/data/test_images.py, test_table_file_reading.py
 
 
 @pytest.mark.parametrize(
