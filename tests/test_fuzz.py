@@ -18,10 +18,11 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from random_settings import CONTRADICTIONS, GARBLED, right_words, wrong_values, wrong_words
+from right_settings import right_words
 from scripts.command import script
 from scripts.forks import Forks
 from scripts.killed import assert_same_training
+from wrong_settings import CONTRADICTIONS, GARBLED, wrong_values, wrong_words
 
 from mlplab.compose import load_config
 from mlplab.config import Config, SettingError
@@ -35,7 +36,7 @@ from mlplab.sweeps.run import run_batch
 
 LONGER = os.environ.get("MLPLAB_FUZZ")
 NUMBERS = st.integers(0, 1 << 62)
-"""Each is one command line: see random_settings.py."""
+"""Each is one command line: see right_settings.py and wrong_settings.py."""
 
 
 def examples(n: int) -> Any:
