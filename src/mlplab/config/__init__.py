@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, ValidationError, model_validator
+from pydantic import Field, NonNegativeInt, ValidationError, create_model, model_validator
 
 from mlplab.config import objectives
 from mlplab.config.augmentation import Augmentation
@@ -20,7 +20,8 @@ from mlplab.config.images import ImageSettings
 from mlplab.config.messages import explain
 from mlplab.config.network import Activation, Initialization, Model
 from mlplab.config.optimization import Optimizer, Scheduler
-from mlplab.config.portfolio import PER_SETTING, NoPortfolio, Portfolio, TablePortfolio, merged
+from mlplab.config.portfolio import OF_CATEGORIES, PER_SETTING, NoPortfolio, Portfolio, TablePortfolio, merged
+from mlplab.config.tables import TableFile
 from mlplab.config.targets import refused
 from mlplab.config.training import Accelerator, Logger, Loss, Regularization, Trainer
 
@@ -124,8 +125,15 @@ def setting(config: Config, name: str) -> Config:
     assert isinstance(config.portfolio, TablePortfolio)
     base = config.model_copy(update=ALONE).model_dump()
     own = dict(config.portfolio.settings[name])
-    if "data" in own:  # data without categories have no word for how they are encoded
-        own["data"] = {key: value for key, value in own["data"].items() if key in base["data"] or key == "scaling"}
+    if isinstance(of_data := own.get("data"), Mapping):  # data without categories have no word for how they are encoded
+        more = {key: value for key, value in of_data.items() if key in OF_CATEGORIES and key not in base["data"]}
+        fields = {key: (TableFile.model_fields[key].annotation, TableFile.model_fields[key]) for key in more}
+        alone: Any = create_model("OfCategories", __base__=Settings, **fields)  # type: ignore[call-overload]
+        try:
+            alone.model_validate(more)
+        except ValidationError as error:
+            raise SettingError(f"data.{explain(error, alone)}") from None
+        own["data"] = {key: value for key, value in of_data.items() if key not in more}
     return parse(merged(base, own))
 
 

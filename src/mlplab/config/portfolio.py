@@ -8,7 +8,8 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from mlplab.config.base import Settings
 
-PER_SETTING = ("scaling", "encode", "embedding_width")
+OF_CATEGORIES = ("encode", "embedding_width")
+PER_SETTING = ("scaling", *OF_CATEGORIES)
 """What a setting of a portfolio may change of `data`: how columns become features, never which rows there are."""
 
 
