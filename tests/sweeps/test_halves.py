@@ -68,6 +68,20 @@ def test_what_the_fork_does_not_deliver_is_done_here(how: str) -> None:
     assert in_halves(work, range(40)) == list(range(40))
 
 
+class Stays(Exception):
+    """Cannot be made again from its message alone, as pickle tries to."""
+
+    def __init__(self, number: int, why: str) -> None:
+        super().__init__(f"{number}: {why}")
+
+
+def test_an_error_that_is_an_outcome_comes_over_by_its_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(halves, "_may_fork", lambda: True)
+    found = in_halves(lambda n: Stays(n, "full") if n == 30 else n, range(40))
+    assert "30: full" in str(found[30])
+    assert found[:30] + found[31:] == [n for n in range(40) if n != 30]
+
+
 def test_an_error_here_ends_the_fork(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(halves, "_may_fork", lambda: True)  # earlier tests may have left a thread
     here = os.getpid()

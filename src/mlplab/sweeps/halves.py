@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import torch
 
+from mlplab.sweeps.engines.worker import travelling
+
 LEAST = 32
 """Fewer works than that take no longer than the fork does."""
 
@@ -61,7 +63,7 @@ def _other_half(work: Callable[[T], R], items: Sequence[T], writer: int, parent:
         for item in items:
             if os.getppid() != parent:
                 return
-            found.append(work(item))
+            found.append(travelling(work(item)))
         with os.fdopen(writer, "wb") as file:
             pickle.dump(found, file)
         status = 0
