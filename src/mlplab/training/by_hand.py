@@ -13,10 +13,10 @@ from mlplab.config import Config, SettingError
 from mlplab.config.network import NumpyMlp
 from mlplab.data.batches import Batches
 from mlplab.data.prepared import Prepared
-from mlplab.models.build import build
 from mlplab.models.numpy_layers import Dense, Elementwise, Layer, output_delta, row_losses, sigmoid
 from mlplab.models.numpy_mlp import NumpyMLP, array
 from mlplab.training import losses, optimizers, schedulers
+from mlplab.training.network import initial_network
 
 MOST_PARAMETERS = 100
 """A longer table is not read by anybody."""
@@ -42,7 +42,7 @@ def first_step(config: Config, prepared: Prepared) -> list[Number]:
         SettingError: the network is too large to be followed by hand.
     """
     n_outputs = losses.n_outputs(config.loss.name, prepared.n_classes)
-    network = build(config, prepared.n_features, n_outputs)
+    network = initial_network(config, prepared)
     assert isinstance(network, NumpyMLP)
     assert isinstance(config.model, NumpyMlp)
     n_parameters = sum(p.numel() for p in network.parameters())
