@@ -22,7 +22,7 @@ from mlplab.evaluate import evaluate, load
 from mlplab.experiment import run
 from mlplab.export import export
 from mlplab.models.build import build
-from mlplab.models.packed import PackedLinear, PackedMLP
+from mlplab.models.packed import Heads, PackedLinear, PackedMLP
 from mlplab.resume import resume
 from mlplab.training import losses
 from mlplab.training.classifier import Classifier
@@ -232,3 +232,16 @@ def test_the_same_settings_give_the_same_bits(tmp_path: Path) -> None:
     one, other = (run(config, tmp_path / name) for name in ("one", "other"))
     assert one.metrics == other.metrics
     assert one.status == "completed"
+
+
+@pytest.mark.parametrize("of", ["he", "orthogonal", "xavier", "torch", "zeros", "normal", "uniform", "auto"])
+def test_members_of_an_odd_number_of_weights_start_as_one_network_would(of: str) -> None:
+    alone: Any = build(composed("model.hidden=3", f"initialization={of}", "activation=selu"), 3, 3, None, 3)
+    network = build(
+        composed("ensemble=packed", "ensemble.size=4", "model.hidden=3", f"initialization={of}", "activation=selu"),
+        *(3, 3, None, 3),
+    )
+    heads = [m for m in network.modules() if isinstance(m, Heads)]
+    assert heads
+    last = [m for m in alone.modules() if isinstance(m, torch.nn.Linear)][-1]
+    assert torch.equal(heads[-1].member(0).weight, last.weight)

@@ -32,9 +32,9 @@ def initialize(network: nn.Module, settings: Any, activation: Any, seed: int) ->
         is_output = i == len(linear) - 1
         weight, bias = draw(settings, activation, (weights, biases), layer.out_features, layer.in_features, is_output)
         with torch.no_grad():
-            layer.weight.copy_(weight.view_as(layer.weight))
+            layer.weight.copy_(weight.reshape(layer.weight.shape))
             if layer.bias is not None:  # members that share a layer's weights begin with the same biases
-                layer.bias.view(-1, bias.numel()).copy_(bias.view(1, -1))
+                layer.bias.view(-1, bias.numel()).copy_(bias.reshape(1, -1))
     if isinstance(network, PackedMLP):
         with torch.no_grad():
             first = next(layer for layer in linear if isinstance(layer, PackedLinear))

@@ -14,6 +14,7 @@ from typing import Any
 from mlplab.config.base import SettingError
 from mlplab.config.launching import Launching
 from mlplab.sweeps.engines import SECONDS_TO_LEAVE, Task, WorkerDied, on_this_machine
+from mlplab.sweeps.engines.guard import Guard
 from mlplab.sweeps.engines.worker import Place, call, pass_on_path
 
 STORE_BYTES = 100 << 20
@@ -27,6 +28,8 @@ class Ray:
         self.settings = settings
         self.workers, self.threads = on_this_machine(settings)
         self.connected = False
+        self.guard: Guard | None = None
+        """Of a cluster of ours: after a kill Ray's own helpers look for their cluster for half a minute."""
 
     def start(self) -> None:
         """Start the cluster of this machine or reach the one of `ray_address`.
@@ -38,7 +41,6 @@ class Ray:
             return
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # nothing is sent anywhere
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or Ray warns of a change to come
-        os.environ.setdefault("RAY_gcs_rpc_server_reconnect_timeout_s", "20")  # what outlives a kill gives up soon
         pass_on_path()
         import ray
 
@@ -49,7 +51,9 @@ class Ray:
             if address is None:
                 cpus = self.workers * self.threads
                 own: dict[str, Any] = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": STORE_BYTES}
-                ray.init(address="local", **own, **quiet)  # not one that somebody has running here
+                self.guard = Guard()
+                with self.guard:
+                    ray.init(address="local", **own, **quiet)  # not one that somebody has running here
             else:
                 _knock(address)
                 ray.init(address=address, **quiet)
@@ -104,6 +108,9 @@ class Ray:
 
             ray.shutdown()
             self.connected = False
+        if self.guard is not None:
+            self.guard.close()
+            self.guard = None
 
 
 def _knock(address: str) -> None:
