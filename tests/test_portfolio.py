@@ -264,3 +264,14 @@ def test_a_mistake_in_a_setting_is_one_message(tmp_path: Path) -> None:
     message = refusal(script("train", *words, cwd=tmp_path))
     assert "portfolio.settings.mine" in message
     assert "model.hidden" in message
+
+
+def test_as_many_threads_as_there_are_change_no_bit(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            run(load_config(*QUICK), tmp_path / str(threads))
+    finally:
+        torch.set_num_threads(before)
+    assert_same_training(tmp_path / "1", tmp_path / "3")

@@ -32,13 +32,13 @@ class Objective:
         factors = [losses.penalty_factors(r) for r in chosen]
         self.l1 = self._on_weights([l1 for l1, _ in factors])
         self.l2 = self._on_weights([2 * l2 for _, l2 in factors])
-        self.decay = self._on_weights([r.weight_decay.strength if r.weight_decay else 0.0 for r in chosen])
 
         def column(numbers: list[float], off: float) -> Tensor | None:
             given = torch.tensor(numbers, dtype=torch.float64).to(device, dtype)
             return None if all(n == off for n in numbers) else given
 
         inf = float("inf")
+        self.decay = column([r.weight_decay.strength if r.weight_decay else 0.0 for r in chosen], 0.0)
         self.smoothing = column([r.label_smoothing.epsilon if r.label_smoothing else 0.0 for r in chosen], 0.0)
         self.clip = column([r.gradient_clipping.max_norm if r.gradient_clipping else inf for r in chosen], inf)
         self.max_norm = column([r.max_norm.limit if r.max_norm else inf for r in chosen], inf)
@@ -145,8 +145,12 @@ class Objective:
         of_row, weights = losses.row_losses(self.loss, logits, targets), self._row_weights(targets, real)
         return of_row.mean(-1) if weights is None else (of_row * weights).sum(-1) / weights.sum(-1)
 
-    def constrain_gradient(self, rate: Value) -> None:
-        """Add the penalties' gradients, clip, and shrink the weights of decoupled decay."""
+    def constrain_gradient(self, rates: Value) -> None:
+        """Add the penalties' gradients, clip, and shrink the weights of decoupled decay.
+
+        Args:
+            rates: the networks' learning rate now, or (networks,) if they differ.
+        """
         values, grads = self.stack.values, self.stack.grads
         if self.l2 is not None:
             grads.addcmul_(values, self.l2)
@@ -158,7 +162,10 @@ class Objective:
             for p in self.stack.parameters:
                 p.grad.mul_(factor.view(-1, *[1] * len(p.shape)))
         if self.decay is not None:
-            values.mul_(1 - rate * self.decay)
+            shrunk = (1 - rates * self.decay).view(-1, 1, 1)
+            for p in self.stack.parameters:
+                if len(p.shape) > 1:
+                    p.value.mul_(shrunk)
 
     def constrain_weights(self) -> None:
         """Scale each hidden unit's incoming weights down to the largest norm."""

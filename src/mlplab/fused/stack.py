@@ -131,9 +131,9 @@ class Stack:
                 n_out, n_in = layer.weight.shape[0] // (heads or 1), layer.weight.shape[1]
                 last = i == len(linear) - 1
                 drawn = draw(first.initialization, first.activation, address, n_out, n_in, last)
-                layer.weight.value[members] = drawn[0].view(len(members), *layer.weight.shape).to(self.values)
+                layer.weight.value[members] = drawn[0].reshape(len(members), *layer.weight.shape).to(self.values)
                 if layer.bias is not None:
-                    biases = drawn[1].view(len(members), -1)
+                    biases = drawn[1].reshape(len(members), -1)
                     of_each = biases.repeat(1, layer.bias.shape[0] // biases.shape[1])
                     layer.bias.value[members] = of_each.to(self.values)
 

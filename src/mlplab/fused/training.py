@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,6 +32,9 @@ from mlplab.training.threads import threads_for
 VALUES_AT_ONCE = 1 << 24
 """Activations of one layer that scoring holds at a time, of all networks together."""
 
+_GLOBAL_DRAWS = threading.Lock()
+"""Layers draw from torch's one generator when they are made; what it gives is overwritten."""
+
 Report = Callable[[int, int, float], None]
 
 
@@ -40,18 +44,24 @@ class FusedTraining:
     Args:
         report: told after each epoch (epochs done, networks left, best monitored value so far).
         halving: stops networks that are behind.
+        pulse: called before each step; it may raise to end the training.
 
     Attributes:
         epochs: epochs that are done, in `seconds`.
     """
 
     def __init__(
-        self, jobs: Sequence[Job], device: torch.device, report: Report | None = None, halving: Halving | None = None
+        self,
+        jobs: Sequence[Job],
+        device: torch.device,
+        report: Report | None = None,
+        halving: Halving | None = None,
+        pulse: Callable[[], None] | None = None,
     ) -> None:
         config, prepared = jobs[0].config, jobs[0].prepared
-        self.config, self.report, self.halving = config, report, halving
+        self.config, self.report, self.halving, self.pulse = config, report, halving, pulse
         self.dtype = torch.float64 if config.accelerator.precision == 64 else torch.float32
-        with torch.random.fork_rng(devices=[]):
+        with _GLOBAL_DRAWS, torch.random.fork_rng(devices=[]):
             template = initial_network(config, prepared)
         self.stack = Stack(template, [job.config for job in jobs], device, self.dtype)  # type: ignore[arg-type]
         self.stack.fit_edges([job.prepared.parts["train"].x for job in jobs])
@@ -79,6 +89,7 @@ class FusedTraining:
         self._factors: dict[str, float] = {}
         self._rates: list[float] = []
         self._rate: Value = 0.0
+        self._of_networks: Value = 0.0
 
     def state(self) -> dict[str, Any]:
         """Everything that a later `restore` needs, copied to the CPU: plain types and tensors."""
@@ -122,13 +133,15 @@ class FusedTraining:
         n_batches = len(self.batches)
         context = Context()
         for i, batch in enumerate(self.batches.epoch(epoch)):
+            if self.pulse:
+                self.pulse()
             context.step = epoch * n_batches + i
             rate = self._rate_at(context.step, n_batches)
             x, targets = self.objective.perturbed(batch, self.train, context.step)
             logits = self.stack.forward(x, context)
             loss, grad = self.objective.loss_and_gradient(logits, targets, batch.real)
             self.stack.backward(grad)
-            self.objective.constrain_gradient(rate)
+            self.objective.constrain_gradient(self._of_networks)
             self.update.step(rate)
             self.objective.constrain_weights()
             seen.append((loss, self.stack.answer(logits), batch.y, batch.real))
@@ -157,7 +170,11 @@ class FusedTraining:
         rates = [t.job.config.optimizer.lr * (factors[t.schedule] * t.plateau.factor) for t in self.alive]
         if rates != self._rates:
             self._rates = rates
-            self._rate = rates[0] if all(r == rates[0] for r in rates) else spread(self.stack, rates)
+            alike = all(r == rates[0] for r in rates)
+            self._rate = rates[0] if alike else spread(self.stack, rates)
+            self._of_networks = (
+                rates[0] if alike else torch.tensor(rates, dtype=torch.float64).to(self.stack.device, self.stack.dtype)
+            )
         return self._rate
 
     def _seen_scores(self, seen: list[Any]) -> dict[str, list[float]]:

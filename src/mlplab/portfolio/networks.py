@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,11 @@ from mlplab.fused.chunks import chunk_size
 from mlplab.fused.plan import Job, plan
 from mlplab.fused.training import FusedTraining, Trained
 from mlplab.models.build import SEEDS, dtype_of
+from mlplab.training.threads import side_by_side
 
 LEAST_ROWS, BATCHES = 16, 8
 """A batch has an eighth of the rows, but not fewer than 16 and not more than `data.batch_size`."""
-AT_LEAST = 40
+AT_LEAST = 20
 """Networks of a chunk, if there are so many: fewer spend more on the steps' own cost than the caches save."""
 
 Report = Callable[[int, int], None]
@@ -84,24 +87,25 @@ def jobs_of(config: Config, name: str, data: Data, folds: np.ndarray, which: Seq
 
 
 def train(jobs: Sequence[Job], device: torch.device, report: Report) -> list[Trained]:
-    """What became of each job, in their order."""
+    """What became of each job, in their order; on a CPU as many chunks at a time as torch may use threads."""
     numbered = [Job(job.config, job.folder, job.prepared, i) for i, job in enumerate(jobs)]
     groups, alone = plan(numbered)
     assert not alone, alone[0][1]
     chunks = []
     for group in groups:
-        size = max(chunk_size(group, device), AT_LEAST)
-        n_chunks = -(-len(group.jobs) // size)
+        n_chunks = -(-len(group.jobs) // max(chunk_size(group, device), AT_LEAST))
         chunks += [group.jobs[i::n_chunks] for i in range(n_chunks)]
-    total, done = sum(chunk[0].config.trainer.max_epochs for chunk in chunks), 0
-    results: dict[int, Trained] = {}
-    for chunk in chunks:
-        before = done
+    total, done, told = sum(chunk[0].config.trainer.max_epochs for chunk in chunks), [0] * len(chunks), threading.Lock()
 
-        def told(epochs: int, left: int, best: float, before: int = before) -> None:
-            report(before + epochs, total)
+    def work(place: int, go_on: Callable[[], None]) -> list[Trained]:
+        def after_epoch(epochs: int, left: int, best: float) -> None:
+            with told:
+                done[place] = epochs
+                report(sum(done), total)
 
-        for trained in FusedTraining(chunk, device, told).run():
-            results[trained.job.number] = trained
-        done += chunk[0].config.trainer.max_epochs
+        return FusedTraining(chunks[place], device, after_epoch, pulse=go_on).run()
+
+    works = [partial(work, place) for place in range(len(chunks))]
+    trained = side_by_side(works) if device.type == "cpu" else [work(lambda: None) for work in works]
+    results = {t.job.number: t for of_chunk in trained for t in of_chunk}
     return [results[i] for i in range(len(jobs))]
