@@ -15,7 +15,7 @@ from scripts.killed import assert_same_training, kill_during
 
 from mlplab import randomness
 from mlplab.compose import load_config
-from mlplab.config import SettingError, setting
+from mlplab.config import Config, SettingError, setting
 from mlplab.config.tools import Export, Predict
 from mlplab.data.prepared import prepare
 from mlplab.evaluate import evaluate, load
@@ -147,7 +147,7 @@ def test_a_folds_networks_and_scaling_see_none_of_its_rows() -> None:
 
 def test_sizes_suit_the_rows() -> None:
     config = load_config("experiment=table_best")
-    for rows, batch in ((60, 16), (800, 100), (30_000, 256)):
+    for rows, batch in ((60, 32), (800, 100), (30_000, 256)):
         own = sized(setting(config, "standard"), config.portfolio, rows)
         assert own.data.batch_size == batch
         per_epoch = -(-rows // batch)
@@ -169,8 +169,8 @@ def test_the_run_is_one_run_and_evaluates_to_its_result(wine: Result) -> None:
     again = evaluate(wine.folder).metrics
     assert {part: again[part] for part in ("train", "test")} == {p: wine.metrics[p] for p in ("train", "test")}
     assert wine.objective == wine.metrics["val"]["accuracy"]
-    settings = set(load_config("experiment=table_best").portfolio.settings)
-    assert set(told["tried"]) == settings - {"vectors_fine_waves"}, "Wine has no categories"
+    portfolio = load_config("experiment=table_best").portfolio
+    assert set(told["tried"]) == {name for name, own in portfolio.settings.items() if "least_rows" not in own}
     with (wine.folder / "portfolio.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["setting"] for row in rows] == list(told["tried"])
@@ -191,6 +191,20 @@ def test_the_best_setting_alone_is_trained_again_on_all_rows(tmp_path: Path) -> 
     blend = load(result.folder).network
     assert isinstance(blend, Blend)
     assert len(blend.members) == 3
+
+
+def test_a_setting_is_for_tables_of_so_many_rows(tmp_path: Path) -> None:
+    config = load_config(*QUICK)
+
+    def of(**settings: dict[str, object]) -> Config:
+        return config.model_copy(update={"portfolio": config.portfolio.model_copy(update={"settings": settings})})
+
+    for least, tried in ((142, {"plain", "other"}), (143, {"plain"})):  # of Wine 142 rows train
+        result = run(of(plain={}, other={"least_rows": least}), tmp_path / str(least))
+        assert set(result.values["portfolio"]["tried"]) == tried
+    with pytest.raises(SettingError, match="least_rows is more than the 142 that train"):
+        run(of(other={"least_rows": 1000}), tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +238,6 @@ def test_mixed_tables_predict_and_export_what_they_evaluate(mixed: Result, tmp_p
         )
     )
     assert told.rows == 300
-    assert "vectors_fine_waves" in mixed.values["portfolio"]["tried"]
 
 
 @pytest.mark.slow
@@ -242,11 +255,12 @@ def test_a_portfolio_killed_and_resumed_is_the_one_that_was_not(wine: Result, tm
 
 REFUSED = [
     (("data=digits_images",), "data=digits_images; use a table"),
-    (("ensemble.size=3",), "portfolio.refits"),
+    (("ensemble.size=3",), "portfolio.folds"),
     (("optimizer=nadam",), "no stacked form"),
     (("+portfolio.settings.mine={optimizer: {lrr: 0.1}}",), "optimizer.lr"),
     (("+portfolio.settings.mine={data: {path: x.csv}}",), "is the whole run's"),
     (("+portfolio.settings.mine={embedding: {name: periodic}}",), "embedding.frequencies"),
+    (("+portfolio.settings.mine={least_rows: 0}",), "mine.least_rows=0 is not a whole number of at least 1"),
     (("portfolio.folds=1",), "must be at least 2"),
     (("portfolio.chose=best",), "Did you mean 'portfolio.choose'?"),
 ]
@@ -275,3 +289,11 @@ def test_as_many_threads_as_there_are_change_no_bit(tmp_path: Path) -> None:
     finally:
         torch.set_num_threads(before)
     assert_same_training(tmp_path / "1", tmp_path / "3")
+
+
+def test_folds_that_the_rows_do_not_fill_are_refused(tmp_path: Path) -> None:
+    write_csv(tmp_path / "few.csv", HEADER, people(20))
+    data = ("data=table", f"data.path={tmp_path}/few.csv", "data.stratified=false")
+    with pytest.raises(SettingError, match=r"portfolio\.folds=9 is too many for 16 rows"):
+        run(load_config(*QUICK, *data, "portfolio.folds=9"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

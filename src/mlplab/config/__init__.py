@@ -20,7 +20,15 @@ from mlplab.config.images import ImageSettings
 from mlplab.config.messages import explain
 from mlplab.config.network import Activation, Initialization, Model
 from mlplab.config.optimization import Optimizer, Scheduler
-from mlplab.config.portfolio import OF_CATEGORIES, PER_SETTING, NoPortfolio, Portfolio, TablePortfolio, merged
+from mlplab.config.portfolio import (
+    LEAST_ROWS,
+    OF_CATEGORIES,
+    PER_SETTING,
+    NoPortfolio,
+    Portfolio,
+    TablePortfolio,
+    merged,
+)
 from mlplab.config.tables import TableFile
 from mlplab.config.targets import refused
 from mlplab.config.training import Accelerator, Logger, Loss, Regularization, Trainer
@@ -92,7 +100,7 @@ class Config(Settings):
         stopping = self.regularization.early_stopping
         for wrong, instead in (
             (isinstance(self.data, ImageSettings) and f"data={self.data.name}", "a table, or ensemble.size=8"),
-            (self.ensemble.size > 1 and f"ensemble.size={self.ensemble.size}", "portfolio.refits for more networks"),
+            (self.ensemble.size > 1 and f"ensemble.size={self.ensemble.size}", "portfolio.folds for more networks"),
             (stopping and "regularization=early_stopping", "portfolio.steps for shorter trainings"),
             (alone_because(self.model_copy(update=ALONE)) or "", "portfolio=none"),
         ):
@@ -124,7 +132,7 @@ def setting(config: Config, name: str) -> Config:
     """
     assert isinstance(config.portfolio, TablePortfolio)
     base = config.model_copy(update=ALONE).model_dump()
-    own = dict(config.portfolio.settings[name])
+    own = {key: value for key, value in config.portfolio.settings[name].items() if key != LEAST_ROWS}
     if isinstance(of_data := own.get("data"), Mapping):  # data without categories have no word for how they are encoded
         more = {key: value for key, value in of_data.items() if key in OF_CATEGORIES and key not in base["data"]}
         fields = {key: (TableFile.model_fields[key].annotation, TableFile.model_fields[key]) for key in more}

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, PositiveInt, field_validator
 
 from mlplab.config.base import Settings
 
 OF_CATEGORIES = ("encode", "embedding_width")
 PER_SETTING = ("scaling", *OF_CATEGORIES)
 """What a setting of a portfolio may change of `data`: how columns become features, never which rows there are."""
+
+LEAST_ROWS = "least_rows"
 
 
 class NoPortfolio(Settings):
@@ -32,15 +34,29 @@ class TablePortfolio(Settings):
     full_lr_rows: PositiveInt
     """Training rows above which `optimizer.lr` falls with the square root of their number."""
     choose: Literal["blend", "best"]
-    """`blend`: weights by greedy selection (Caruana et al. 2004). `best`: the first in rank alone."""
+    """`blend`: the folds' networks of the best settings, weighted by greedy selection (Caruana et al. 2004). `best`:
+    the first in rank alone, trained again."""
     rounds: PositiveInt
     """Picks of the greedy selection; a setting may be picked again."""
     samples: PositiveInt
     """Bootstrap samples of the rows on each of which the selection is made; their weights are averaged."""
-    refits: NonNegativeInt
-    """Networks of each chosen setting that are trained on all rows, beside those of its folds."""
+    refits: PositiveInt
+    """With `choose=best`: networks of that setting that are trained on all rows, and answer."""
     settings: Annotated[dict[str, dict[str, Any]], Field(min_length=1, max_length=100)]
-    """Name -> the settings in which it differs from the run's own."""
+    """Name -> the settings in which it differs from the run's own, and `least_rows`, the training rows it is for."""
+
+    @field_validator("settings")
+    @classmethod
+    def _rows(cls, settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name, own in settings.items():
+            least = own.get(LEAST_ROWS, 1)
+            if not isinstance(least, int) or isinstance(least, bool) or least < 1:
+                raise ValueError(f"{name}.{LEAST_ROWS}={least} is not a whole number of at least 1")
+        return settings
+
+    def for_rows(self, n_rows: int) -> list[str]:
+        """Names of the settings for tables of so many training rows."""
+        return [name for name, own in self.settings.items() if n_rows >= own.get(LEAST_ROWS, 1)]
 
 
 Portfolio = Annotated[NoPortfolio | TablePortfolio, Field(discriminator="name")]

@@ -1,4 +1,4 @@
-"""From a portfolio of settings to one answer: cross-validate, rank, blend, train again on all rows, calibrate."""
+"""From a portfolio of settings to one answer: cross-validate, rank, blend (or train the best again), calibrate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mlplab import randomness
-from mlplab.config import Config, SettingError
+from mlplab.config import Config
 from mlplab.config.portfolio import TablePortfolio
 from mlplab.data.prepared import Prepared, seen_through
 from mlplab.data.preprocess import Features, SideBySide
@@ -88,12 +88,10 @@ def fit_portfolio(
     started = time.perf_counter()
     portfolio, pool = config.portfolio, prepared.parts["train"]
     assert isinstance(portfolio, TablePortfolio)
-    if len(pool) < 2 * portfolio.folds:
-        raise SettingError(f"portfolio.folds={portfolio.folds} is too many for {len(pool)} rows; use fewer")
     y, n_folds = pool.y.numpy(), portfolio.folds
     order = randomness.permutation(randomness.key(config.data.split_seed, "portfolio"), len(y)).numpy()
     folds, data, place = folds_of(y, n_folds, order), Data(prepared), torch.device(device)
-    names = _of_use(portfolio, prepared)
+    names = portfolio.for_rows(len(y))
     trained = train([j for name in names for j in jobs_of(config, name, data, folds, range(n_folds))], place, report)
     by_name = {name: trained[i * n_folds : (i + 1) * n_folds] for i, name in enumerate(names)}
     probs = {name: p for name, of in by_name.items() if (p := _out_of_fold(of, folds, prepared.n_classes)) is not None}
@@ -109,13 +107,12 @@ def fit_portfolio(
     temperature = None
     if calibrates:
         temperature = fit_temperature(torch.from_numpy(_log(blended)), pool.y)
-    again = train(
-        [j for n in shares for j in jobs_of(config, n, data, folds, [None] * portfolio.refits)], place, report
-    )
-    answering: dict[str, list[Trained]] = {}
-    for i, name in enumerate(shares):
-        refits = [t for t in again[i * portfolio.refits : (i + 1) * portfolio.refits] if t.diverged is None]
-        answering[name] = refits + (by_name[name] if portfolio.choose == "blend" or not refits else [])
+    answering = {name: by_name[name] for name in shares}
+    again: list[Trained] = []
+    if portfolio.choose == "best":
+        (name,) = shares
+        again = train(jobs_of(config, name, data, folds, [None] * portfolio.refits), place, report)
+        answering[name] = [t for t in again if t.diverged is None] or by_name[name]
     network, features, told = _assemble(answering, shares, cooling, dtype_of(config))
     whole = network.eval() if temperature is None else Calibrated(network, temperature).eval()
     fitted = replace(
@@ -184,16 +181,6 @@ def own_temperature(probs: np.ndarray, y: Tensor) -> float:
     of it: the temperature is drawn towards 1 as if `PRIOR_ROWS` further rows had said so.
     """
     return fit_temperature(torch.from_numpy(_log(probs)), y) ** (len(y) / (len(y) + PRIOR_ROWS))
-
-
-def _of_use(portfolio: TablePortfolio, prepared: Prepared) -> list[str]:
-    """Names of the settings, without those for categories where there are none."""
-    of_categories = [
-        name for name, own in portfolio.settings.items() if own.get("data", {}).get("encode") == "embedding"
-    ]
-    without = prepared.schema is None or not prepared.schema.sizes
-    left = [name for name in portfolio.settings if not (without and name in of_categories)]
-    return left or list(portfolio.settings)
 
 
 def _out_of_fold(trained: Sequence[Trained], folds: np.ndarray, n_classes: int) -> np.ndarray | None:

@@ -21,9 +21,9 @@ from mlplab.fused.training import FusedTraining, Trained
 from mlplab.models.build import SEEDS, dtype_of
 from mlplab.training.threads import side_by_side
 
-LEAST_ROWS, BATCHES = 16, 8
-"""A batch has an eighth of the rows, but not fewer than 16 and not more than `data.batch_size`."""
-AT_LEAST = 20
+LEAST_ROWS, BATCHES = 32, 8
+"""A batch has an eighth of the rows, but not fewer than 32 and not more than `data.batch_size`."""
+AT_LEAST = 10
 """Networks of a chunk, if there are so many: fewer spend more on the steps' own cost than the caches save."""
 
 Report = Callable[[int, int], None]
@@ -91,10 +91,12 @@ def train(jobs: Sequence[Job], device: torch.device, report: Report) -> list[Tra
     numbered = [Job(job.config, job.folder, job.prepared, i) for i, job in enumerate(jobs)]
     groups, alone = plan(numbered)
     assert not alone, alone[0][1]
-    chunks = []
+    sized_chunks: list[tuple[float, list[Job]]] = []
     for group in groups:
-        n_chunks = -(-len(group.jobs) // max(chunk_size(group, device), AT_LEAST))
-        chunks += [group.jobs[i::n_chunks] for i in range(n_chunks)]
+        fit = chunk_size(group, device)
+        n_chunks = -(-len(group.jobs) // max(fit, AT_LEAST))
+        sized_chunks += [(len(group.jobs) / fit, list(group.jobs[i::n_chunks])) for i in range(n_chunks)]
+    chunks = [jobs for _, jobs in sorted(sized_chunks, key=lambda chunk: -chunk[0])]  # the longest first
     total, done, told = sum(chunk[0].config.trainer.max_epochs for chunk in chunks), [0] * len(chunks), threading.Lock()
 
     def work(place: int, go_on: Callable[[], None]) -> list[Trained]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mlplab.config import Config, SettingError, check_loss
+from mlplab.config.portfolio import TablePortfolio
 from mlplab.data.prepared import Prepared
 
 
@@ -11,7 +12,7 @@ def check_fits(config: Config, prepared: Prepared) -> None:
 
     Raises:
         SettingError: the loss does not fit the number of classes, early stopping has nothing to watch, an embedding no
-            numbers.
+            numbers, a portfolio's folds or settings too few rows.
     """
     try:
         check_loss(config, prepared.n_classes)
@@ -27,6 +28,11 @@ def check_fits(config: Config, prepared: Prepared) -> None:
             f"embedding={config.embedding.name} is for numeric columns, and the data have none; use embedding=none"
         )
     rows, size = len(prepared.parts["train"]), config.data.batch_size
+    if isinstance(portfolio := config.portfolio, TablePortfolio):
+        if rows < 2 * portfolio.folds:
+            raise SettingError(f"portfolio.folds={portfolio.folds} is too many for {rows} rows; use fewer")
+        if not portfolio.for_rows(rows):
+            raise SettingError(f"portfolio.settings: least_rows is more than the {rows} that train, for all of them")
     if config.regularization.batch_norm and not config.trainer.overfit:
         whole = rows if size == "full" else size
         limit = config.trainer.max_batches
