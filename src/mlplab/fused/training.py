@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,9 +31,6 @@ from mlplab.training.threads import threads_for
 VALUES_AT_ONCE = 1 << 24
 """Activations of one layer that scoring holds at a time, of all networks together."""
 
-_GLOBAL_DRAWS = threading.Lock()
-"""Layers draw from torch's one generator when they are made; what it gives is overwritten."""
-
 Report = Callable[[int, int, float], None]
 
 
@@ -45,6 +41,7 @@ class FusedTraining:
         report: told after each epoch (epochs done, networks left, best monitored value so far).
         halving: stops networks that are behind.
         pulse: called before each step; it may raise to end the training.
+        scored: whether the training rows of each epoch are scored, beside their loss.
 
     Attributes:
         epochs: epochs that are done, in `seconds`.
@@ -57,12 +54,12 @@ class FusedTraining:
         report: Report | None = None,
         halving: Halving | None = None,
         pulse: Callable[[], None] | None = None,
+        scored: bool = True,
     ) -> None:
         config, prepared = jobs[0].config, jobs[0].prepared
-        self.config, self.report, self.halving, self.pulse = config, report, halving, pulse
+        self.config, self.report, self.halving, self.pulse, self.scored = config, report, halving, pulse, scored
         self.dtype = torch.float64 if config.accelerator.precision == 64 else torch.float32
-        with _GLOBAL_DRAWS, torch.random.fork_rng(devices=[]):
-            template = initial_network(config, prepared)
+        template = initial_network(config, prepared)
         self.stack = Stack(template, [job.config for job in jobs], device, self.dtype)  # type: ignore[arg-type]
         self.stack.fit_edges([job.prepared.parts["train"].x for job in jobs])
         self.update = Update(self.stack, [job.config.optimizer for job in jobs])
@@ -179,17 +176,19 @@ class FusedTraining:
 
     def _seen_scores(self, seen: list[Any]) -> dict[str, list[float]]:
         per_batch = torch.stack([loss for loss, *_ in seen]).double()
-        logits, y = torch.cat([s[1] for s in seen], 1), torch.cat([s[2] for s in seen], 1)
         real = [
-            torch.full((self.stack.n,), float(s[2].shape[1]), dtype=torch.float64, device=y.device)
+            torch.full((self.stack.n,), float(s[2].shape[1]), dtype=torch.float64, device=self.stack.device)
             if s[3] is None
             else s[3].sum(1).double()
             for s in seen
         ]
         rows = torch.stack(real)
         loss = (per_batch * rows).sum(0) / rows.sum(0)
+        if not self.scored:
+            return {"loss": loss.tolist()}
         padded = any(s[3] is not None for s in seen)
         n_rows = rows.sum(0).long() if padded else None
+        logits, y = torch.cat([s[1] for s in seen], 1), torch.cat([s[2] for s in seen], 1)
         return {"loss": loss.tolist(), **metrics(logits, y, n_rows)}
 
     def _scores(self, part: StackedPart, logits: Tensor) -> dict[str, list[float]]:
@@ -224,7 +223,7 @@ class FusedTraining:
             if trained.selection.update(epoch, row.get(trained.selection.monitor or "")):
                 improved.append(m)
             monitor = self.config.trainer.monitor
-            trained.plateau.update(row.get(monitor, row[monitor.replace("val/", "train/")]))
+            trained.plateau.update(row.get(monitor, row.get(monitor.replace("val/", "train/"), math.nan)))
             if trained.selection.stop:
                 leaving.append(m)
         if self.halving and epoch + 1 in self.halving.rungs(self.config.trainer.max_epochs):

@@ -105,7 +105,8 @@ def train(jobs: Sequence[Job], device: torch.device, report: Report) -> list[Tra
                 done[place] = epochs
                 report(sum(done), total)
 
-        return FusedTraining(chunks[place], device, after_epoch, pulse=go_on).run()
+        scored = chunks[place][0].config.scheduler.name == "plateau"  # nobody else looks at networks one by one
+        return FusedTraining(chunks[place], device, after_epoch, pulse=go_on, scored=scored).run()
 
     works = [partial(work, place) for place in range(len(chunks))]
     trained = side_by_side(works) if device.type == "cpu" else [work(lambda: None) for work in works]
