@@ -3,7 +3,8 @@
 `python benchmarks/tables.py --record benchmarks/tables.json`: five stratified 80/20 splits (random_state 0 to 4, the
 seed of all else too; adult on its official split, three seeds), the same rows for all. Each result is kept in that
 file as it comes, so that an interrupted comparison goes on where it was. `--peers realmlp,tabm` needs
-`pip install "mlplab[peers]"`.
+`pip install "mlplab[peers]"`. `--pairs 7` trains a plain network and table_best in turn on each table, seven times, and
+states how many times longer the second took; nothing is scored.
 """
 
 from __future__ import annotations
@@ -63,7 +64,12 @@ def main() -> None:
     parser.add_argument("--ours", default=",".join(OURS))
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--record", type=Path, help="JSON file that keeps the results")
+    parser.add_argument("--pairs", type=int, default=0, help="time table_best against plain, so many times in turn")
     given = parser.parse_args()
+    if given.pairs:
+        for name in given.data.split(","):
+            times(name, given.pairs)
+        return
     file = given.record
     found: dict[str, Any] = json.loads(file.read_text())["runs"] if file and file.exists() else {}
     for name in given.data.split(","):
@@ -76,6 +82,18 @@ def main() -> None:
                     if file:
                         file.write_text(json.dumps({"where": measure.machine(), "runs": found}, indent=1) + "\n")
     report(found)
+
+
+def times(name: str, pairs: int) -> None:
+    """Print how many times longer table_best trains than one plain network, the two in turn."""
+    fits = [[ours(name, i % 5, OURS[who])["fit"] for who in ("plain", "table_best")] for i in range(pairs + 1)][1:]
+    ratios = [best / plain for plain, best in fits]
+    plain, best = np.median(fits, 0)
+    low, middle, high = np.quantile(ratios, [0, 0.5, 1])
+    print(
+        f"{name}: {plain:.2f} s plain, {best:.2f} s table_best: {middle:.1f} times ({low:.1f} to {high:.1f})",
+        flush=True,
+    )
 
 
 def score(name: str, split: int, who: str) -> dict[str, float]:
