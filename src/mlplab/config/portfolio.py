@@ -51,7 +51,7 @@ class TablePortfolio(Settings):
         for name, own in settings.items():
             least = own.get(LEAST_ROWS, 1)
             if not isinstance(least, int) or isinstance(least, bool) or least < 1:
-                raise ValueError(f"{name}.{LEAST_ROWS}={least} is not a whole number of at least 1")
+                raise ValueError(f"portfolio.settings.{name}.{LEAST_ROWS}={least} is not a whole number of at least 1")
         return settings
 
     def for_rows(self, n_rows: int) -> list[str]:
