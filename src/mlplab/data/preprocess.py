@@ -94,8 +94,6 @@ class Quantile(nn.Module):
     @classmethod
     def fit(cls, x: np.ndarray) -> Quantile:
         """Fit on training rows, shape (rows, n_features)."""
-        from scipy.special import ndtri
-
         rows, n_features = x.shape
         n = min(KNOTS, rows)
         made = cls(n_features, n)
@@ -104,7 +102,7 @@ class Quantile(nn.Module):
             ordered = np.sort(x[:, column])
             knots = np.unique(np.interp(ranks, np.arange(rows), ordered))
             below, upto = np.searchsorted(ordered, knots, "left"), np.searchsorted(ordered, knots, "right")
-            scores = ndtri((below + upto) / 2 / rows)
+            scores = torch.special.ndtri(torch.from_numpy((below + upto) / 2 / rows)).numpy()
             pad = n - len(knots)
             made.knots[column] = torch.from_numpy(np.pad(knots, (0, pad), constant_values=np.inf))
             made.scores[column] = torch.from_numpy(np.pad(scores, (0, pad), mode="edge"))
