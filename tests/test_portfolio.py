@@ -6,27 +6,21 @@ import csv
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
-from data.people import HEADER, people
 from scripts.command import refusal, script
 from scripts.killed import assert_same_training, kill_during
 
 from mlplab import randomness
 from mlplab.compose import load_config
-from mlplab.config import Config, SettingError, setting
-from mlplab.config.tools import Export, Predict
+from mlplab.config import SettingError, setting
 from mlplab.data.prepared import prepare
 from mlplab.evaluate import evaluate, load
 from mlplab.experiment import run
-from mlplab.export import export
 from mlplab.models.ensemble import Blend, Calibrated
 from mlplab.portfolio.blend import bagged_weights, folds_of, greedy_weights, log_loss
 from mlplab.portfolio.fit import own_temperature
 from mlplab.portfolio.networks import Data, jobs_of, sized
-from mlplab.predict import predict
-from mlplab.reports.tables import write_csv
 from mlplab.runs import Result, RunFolder
 from mlplab.training import checkpoints
 from mlplab.training.calibration import fit_temperature
@@ -131,7 +125,8 @@ def test_a_folds_networks_and_scaling_see_none_of_its_rows() -> None:
     assert len(prepared.parts["val"]) == 0
     pool = prepared.parts["train"].rows
     folds = np.arange(len(pool)) % 5
-    jobs = jobs_of(config, "standard", Data(prepared), folds, range(5))
+    own = setting(config, "standard")
+    jobs = jobs_of(own, config.portfolio, Data(prepared), folds, range(5))
     tested = [job.prepared.parts["test"].rows for job in jobs]
     assert sorted(np.concatenate(tested)) == sorted(pool)
     for job, held in zip(jobs, tested, strict=True):
@@ -140,7 +135,7 @@ def test_a_folds_networks_and_scaling_see_none_of_its_rows() -> None:
         assert not set(held) & set(prepared.parts["test"].rows)
         assert prepared.raw is not None
         torch.testing.assert_close(job.prepared.preprocess.scaler.center.numpy(), prepared.raw[train].mean(0))
-    on_all = jobs_of(config, "standard", Data(prepared), folds, [None, None])
+    on_all = jobs_of(own, config.portfolio, Data(prepared), folds, [None, None])
     assert [sorted(job.prepared.parts["train"].rows) for job in on_all] == [sorted(pool)] * 2
     assert len({job.config.seed for job in (*jobs, *on_all)}) == 7
 
@@ -193,53 +188,6 @@ def test_the_best_setting_alone_is_trained_again_on_all_rows(tmp_path: Path) -> 
     assert len(blend.members) == 3
 
 
-def test_a_setting_is_for_tables_of_so_many_rows(tmp_path: Path) -> None:
-    config = load_config(*QUICK)
-
-    def of(**settings: dict[str, object]) -> Config:
-        return config.model_copy(update={"portfolio": config.portfolio.model_copy(update={"settings": settings})})
-
-    for least, tried in ((142, {"plain", "other"}), (143, {"plain"})):  # of Wine 142 rows train
-        result = run(of(plain={}, other={"least_rows": least}), tmp_path / str(least))
-        assert set(result.values["portfolio"]["tried"]) == tried
-    with pytest.raises(SettingError, match="least_rows is more than the 142 that train"):
-        run(of(other={"least_rows": 1000}), tmp_path / "none")
-    assert not (tmp_path / "none").exists()
-
-
-@pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """Numbers with gaps, categories and dates."""
-    folder = tmp_path_factory.mktemp("mixed")
-    write_csv(folder / "people.csv", HEADER, people(300))
-    config = load_config(*QUICK, "data=table", f"data.path={folder}/people.csv")
-    return run(config, folder / "run")
-
-
-def test_mixed_tables_predict_and_export_what_they_evaluate(mixed: Result, tmp_path: Path) -> None:
-    loaded = load(mixed.folder)
-    raw = loaded.prepared.raw[loaded.prepared.parts["test"].rows]
-    kept = loaded.restored.probabilities(torch.from_numpy(raw))
-    file = tmp_path / "model.onnx"
-    chosen = {"allow_targets": [], "format": "onnx", "overwrite": False, "check_rows": 200, "tolerance": 1e-4}
-    assert export(Export(run=str(mixed.folder), output=str(file), **chosen)).difference < 1e-5  # type: ignore[arg-type]
-    session = onnxruntime.InferenceSession(file)
-    answer = session.run(None, {session.get_inputs()[0].name: raw})[0]
-    torch.testing.assert_close(torch.from_numpy(answer), kept, rtol=1e-4, atol=1e-5)
-    told = predict(
-        Predict(
-            run=str(mixed.folder),
-            input=str(mixed.folder.parent / "people.csv"),
-            output=str(tmp_path / "told.csv"),
-            keep="all",
-            overwrite=False,
-            on_bad_file="error",
-            allow_targets=[],
-        )
-    )
-    assert told.rows == 300
-
-
 @pytest.mark.slow
 def test_a_portfolio_killed_and_resumed_is_the_one_that_was_not(wine: Result, tmp_path: Path) -> None:
     settings = (*QUICK, "trainer.max_epochs=60")
@@ -289,11 +237,3 @@ def test_as_many_threads_as_there_are_change_no_bit(tmp_path: Path) -> None:
     finally:
         torch.set_num_threads(before)
     assert_same_training(tmp_path / "1", tmp_path / "3")
-
-
-def test_folds_that_the_rows_do_not_fill_are_refused(tmp_path: Path) -> None:
-    write_csv(tmp_path / "few.csv", HEADER, people(20))
-    data = ("data=table", f"data.path={tmp_path}/few.csv", "data.stratified=false")
-    with pytest.raises(SettingError, match=r"portfolio\.folds=9 is too many for 16 rows"):
-        run(load_config(*QUICK, *data, "portfolio.folds=9"), tmp_path / "run")
-    assert not (tmp_path / "run").exists()

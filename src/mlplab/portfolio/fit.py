@@ -21,7 +21,7 @@ from mlplab.fused.training import Trained
 from mlplab.models.build import SEEDS, dtype_of
 from mlplab.models.ensemble import Blend, Calibrated
 from mlplab.portfolio.blend import LEAST, bagged_weights, folds_of, log_loss
-from mlplab.portfolio.networks import Data, Report, jobs_of, train
+from mlplab.portfolio.networks import Data, Report, jobs_of, settings_of, train
 from mlplab.runs import RunFolder
 from mlplab.training import checkpoints, losses
 from mlplab.training.calibration import fit_temperature
@@ -91,9 +91,10 @@ def fit_portfolio(
     y, n_folds = pool.y.numpy(), portfolio.folds
     order = randomness.permutation(randomness.key(config.data.split_seed, "portfolio"), len(y)).numpy()
     folds, data, place = folds_of(y, n_folds, order), Data(prepared), torch.device(device)
-    names = portfolio.for_rows(len(y))
-    trained = train([j for name in names for j in jobs_of(config, name, data, folds, range(n_folds))], place, report)
-    by_name = {name: trained[i * n_folds : (i + 1) * n_folds] for i, name in enumerate(names)}
+    settings = settings_of(config, prepared)
+    jobs = [job for own in settings.values() for job in jobs_of(own, portfolio, data, folds, range(n_folds))]
+    trained = train(jobs, place, report)
+    by_name = {name: trained[i * n_folds : (i + 1) * n_folds] for i, name in enumerate(settings)}
     probs = {name: p for name, of in by_name.items() if (p := _out_of_fold(of, folds, prepared.n_classes)) is not None}
     if not probs:
         fitted = _fitted(config, prepared, device, trained, None)
@@ -111,7 +112,7 @@ def fit_portfolio(
     again: list[Trained] = []
     if portfolio.choose == "best":
         (name,) = shares
-        again = train(jobs_of(config, name, data, folds, [None] * portfolio.refits), place, report)
+        again = train(jobs_of(settings[name], portfolio, data, folds, [None] * portfolio.refits), place, report)
         answering[name] = [t for t in again if t.diverged is None] or by_name[name]
     network, features, told = _assemble(answering, shares, cooling, dtype_of(config))
     whole = network.eval() if temperature is None else Calibrated(network, temperature).eval()

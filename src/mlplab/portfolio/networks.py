@@ -13,6 +13,7 @@ import torch
 
 from mlplab import randomness
 from mlplab.config import Config, setting
+from mlplab.config.embedding import NoEmbedding
 from mlplab.config.portfolio import TablePortfolio
 from mlplab.data.prepared import Prepared, refitted
 from mlplab.fused.chunks import chunk_size
@@ -68,21 +69,37 @@ def sized(config: Config, portfolio: TablePortfolio, n_rows: int) -> Config:
     return config.model_copy(update={"data": data, "optimizer": optimizer, "trainer": trainer})
 
 
-def jobs_of(config: Config, name: str, data: Data, folds: np.ndarray, which: Sequence[int | None]) -> list[Job]:
+def settings_of(config: Config, prepared: Prepared) -> dict[str, Config]:
+    """The settings of a portfolio for these data, by name.
+
+    Where there are no numbers there is nothing to scale or to embed, and of settings that then are alike one is left.
+    """
+    portfolio = config.portfolio
+    assert isinstance(portfolio, TablePortfolio)
+    found = {name: setting(config, name) for name in portfolio.for_rows(len(prepared.parts["train"]))}
+    if not prepared.n_numbers:
+        plain = {"embedding": NoEmbedding(name="none")}
+        for name, own in found.items():
+            data = own.data.model_copy(update={"scaling": config.data.scaling})
+            found[name] = own.model_copy(update={"data": data, **plain})
+    different = {own.model_dump_json(): name for name, own in reversed(found.items())}
+    return {name: own for name, own in found.items() if name in different.values()}
+
+
+def jobs_of(
+    own: Config, portfolio: TablePortfolio, data: Data, folds: np.ndarray, which: Sequence[int | None]
+) -> list[Job]:
     """Jobs of one setting: for each entry a fold to leave out, or None for one more network on all rows.
 
     Networks of one fold have one seed whatever their setting: they share its order of rows and its draws.
     """
-    portfolio = config.portfolio
-    assert isinstance(portfolio, TablePortfolio)
-    n = len(folds) - len(folds) // portfolio.folds
-    own = sized(setting(config, name), portfolio, n)
+    suited = sized(own, portfolio, len(folds) - len(folds) // portfolio.folds)
     found: list[Job] = []
     for place, fold in enumerate(which):
         purpose = ("refit", place) if fold is None else ("fold", fold)
-        seed = randomness.key(config.seed, *purpose) & SEEDS
-        prepared = data.of(own, fold, folds)
-        found.append(Job(own.model_copy(update={"seed": seed}), Path(), prepared, len(found)))
+        seed = randomness.key(own.seed, *purpose) & SEEDS
+        prepared = data.of(suited, fold, folds)
+        found.append(Job(suited.model_copy(update={"seed": seed}), Path(), prepared, len(found)))
     return found
 
 
