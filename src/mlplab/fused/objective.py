@@ -13,7 +13,7 @@ from mlplab.data.augmentation import augment
 from mlplab.fused.group_data import StackedBatch, StackedPart, one_hot
 from mlplab.fused.plan import Job
 from mlplab.fused.stack import Stack
-from mlplab.fused.updates import Value, spread
+from mlplab.fused.updates import Value, column, spread
 from mlplab.training import losses, perturbations
 
 
@@ -33,17 +33,16 @@ class Objective:
         self.l1 = self._on_weights([l1 for l1, _ in factors])
         self.l2 = self._on_weights([2 * l2 for _, l2 in factors])
 
-        def column(numbers: list[float], off: float) -> Tensor | None:
-            given = torch.tensor(numbers, dtype=torch.float64).to(device, dtype)
-            return None if all(n == off for n in numbers) else given
+        def unless(numbers: list[float], off: float) -> Tensor | None:
+            return None if all(n == off for n in numbers) else column(self.stack, numbers)
 
         inf = float("inf")
-        self.decay = column([r.weight_decay.strength if r.weight_decay else 0.0 for r in chosen], 0.0)
-        self.smoothing = column([r.label_smoothing.epsilon if r.label_smoothing else 0.0 for r in chosen], 0.0)
-        self.clip = column([r.gradient_clipping.max_norm if r.gradient_clipping else inf for r in chosen], inf)
-        self.max_norm = column([r.max_norm.limit if r.max_norm else inf for r in chosen], inf)
-        self.noise = column([r.input_noise.std if r.input_noise else 0.0 for r in chosen], -1.0)
-        self.alpha = column([r.mixup.alpha if r.mixup else 0.0 for r in chosen], 0.0)
+        self.decay = unless([r.weight_decay.strength if r.weight_decay else 0.0 for r in chosen], 0.0)
+        self.smoothing = unless([r.label_smoothing.epsilon if r.label_smoothing else 0.0 for r in chosen], 0.0)
+        self.clip = unless([r.gradient_clipping.max_norm if r.gradient_clipping else inf for r in chosen], inf)
+        self.max_norm = unless([r.max_norm.limit if r.max_norm else inf for r in chosen], inf)
+        self.noise = unless([r.input_noise.std if r.input_noise else 0.0 for r in chosen], -1.0)
+        self.alpha = unless([r.mixup.alpha if r.mixup else 0.0 for r in chosen], 0.0)
         if chosen[0].input_noise is None:
             self.noise = None
         seeds = [job.config.seed for job in self.jobs]

@@ -18,7 +18,7 @@ from mlplab.fused.plan import Job
 from mlplab.fused.scores import first_bad, metrics
 from mlplab.fused.stack import Context, Stack
 from mlplab.fused.trained import Trained
-from mlplab.fused.updates import Update, Value, spread
+from mlplab.fused.updates import Update, Value, column, spread
 from mlplab.training import schedulers
 from mlplab.training.calibration import fit_temperature
 from mlplab.training.evaluation import ROWS_AT_ONCE, Scores
@@ -169,9 +169,7 @@ class FusedTraining:
             self._rates = rates
             alike = all(r == rates[0] for r in rates)
             self._rate = rates[0] if alike else spread(self.stack, rates)
-            self._of_networks = (
-                rates[0] if alike else torch.tensor(rates, dtype=torch.float64).to(self.stack.device, self.stack.dtype)
-            )
+            self._of_networks = rates[0] if alike else column(self.stack, rates)
         return self._rate
 
     def _seen_scores(self, seen: list[Any]) -> dict[str, list[float]]:

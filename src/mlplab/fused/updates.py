@@ -152,10 +152,15 @@ class Update:
         self._spread()
 
 
+def column(stack: Stack, of_network: list[float]) -> Tensor:
+    """Each network's number, (networks,)."""
+    return torch.tensor(of_network, dtype=torch.float64).to(stack.device, stack.dtype)
+
+
 def spread(stack: Stack, of_network: list[float]) -> Tensor:
     """A flat tensor with each network's number at all its elements."""
-    column = torch.tensor(of_network, dtype=torch.float64).to(stack.device, stack.dtype)
-    parts = [column.view(-1, *[1] * len(p.shape)).expand(stack.n, *p.shape).reshape(-1) for p in stack.parameters]
+    numbers = column(stack, of_network)
+    parts = [numbers.view(-1, *[1] * len(p.shape)).expand(stack.n, *p.shape).reshape(-1) for p in stack.parameters]
     return torch.cat(parts)
 
 

@@ -112,7 +112,8 @@ def train(jobs: Sequence[Job], device: torch.device, report: Report) -> list[Tra
     for group in groups:
         fit = chunk_size(group, device)
         n_chunks = -(-len(group.jobs) // max(fit, AT_LEAST))
-        sized_chunks += [(len(group.jobs) / fit, list(group.jobs[i::n_chunks])) for i in range(n_chunks)]
+        cost = len(group.jobs) / n_chunks / fit
+        sized_chunks += [(cost, list(group.jobs[i::n_chunks])) for i in range(n_chunks)]
     chunks = [jobs for _, jobs in sorted(sized_chunks, key=lambda chunk: -chunk[0])]  # the longest first
     total, done, told = sum(chunk[0].config.trainer.max_epochs for chunk in chunks), [0] * len(chunks), threading.Lock()
 
